@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * processes.h: an executor whose workers are processes: a crash, a leak or a kill in a task stays there.
+ *
+ *	CREW_SCOPE (ex, crew_processes(4)) …
+ *	CREW_SCOPE (ex, crew_processes(.workers = 4, .max_tasks_per_child = 1000)) …
+ *
+ * When a worker dies, the task that ran in it fails with CREW_EWORKER, the signal or exit status, and the pid; every other task goes on and a
+ * new worker takes the place. Nothing runs twice unless .retries allows it. Workers die with this process, also when
+ * it is killed. The library installs no SIGCHLD handler, waits for no child but its own, leaves no name in the file system, and all its file
+ * descriptors are close-on-exec.
+ *
+ * Arguments and results travel by copy, or by crew_shared_alloc() with none. Pointers are refused: CREW_EPOINTER. A task must be known to the
+ * worker: one of a module loaded after the open is CREW_ENOTASK. Inside a worker crew_task_executor() runs nested submits in place. Workers
+ * ignore SIGINT (Ctrl-C reaches the whole terminal; the parent decides) and have every other signal at its default.
+ */
+#pragma GCC system_header
+#ifndef CREW_PROCESSES_H
+#define CREW_PROCESSES_H
+
+#include <crew/executor.h>
+#include <crew/threads.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * How workers come to be. FORK: the opener forks a small helper process from itself; it has one thread and forks every worker, now and
+ * later, each a copy of the program as it was at the open. Forking a program that has other threads copies locks those
+ * threads hold: such an open fails with CREW_ETHREADED, unless FORK is asked for by name. (crew's own threads do not count.)
+ */
+enum crew_start {
+	CREW_START_DEFAULT, /* FORK where it is safe */
+	CREW_START_FORK
+};
+
+struct crew_processes_options {
+	int reserved_;		/* 0; the macro names it first, so that what follows may be positional */
+	int workers;		/* 0: crew_cpu_count(); negative or above 1024: -EINVAL */
+	const char *name;	/* of the processes, as ps shows them: "name/0"; default "crew" */
+	crew_initializer_fn *initializer; /* in each worker as it starts; not 0, or its death, three times in a row: the executor is broken */
+	crew_finalizer_fn *finalizer;	  /* in each worker that ends in order */
+	void *arg;
+	int max_tasks_per_child; /* a fresh process after so many tasks; 0: never */
+	int nice;
+	const char *cpus;
+	size_t stack_size;
+	enum crew_start start;
+	int grace_ms; /* from SIGTERM to SIGKILL when a worker is to go; 0: 1000 */
+};
+
+#define crew_processes(...) \
+	crew_processes_open(&(struct crew_processes_options){ .reserved_ = 0, __VA_ARGS__ }, sizeof(struct crew_processes_options))
+CREW_API crew_executor *crew_processes_open(const struct crew_processes_options *options, size_t size);
+
+/* The pid of worker i, 0 when it is being replaced; -EINVAL when there is none or ex has no processes. */
+CREW_API pid_t crew_executor_worker_pid(crew_executor *ex, int i);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * spawn.h: fork and join inside a task, in Cilk's words (no process is involved; CREW_START_SPAWN is another thing).
+ *
+ *	crew_spawn(fib, a, n - 1);	a may run elsewhere from here on; its frame lives on this stack
+ *	long b = fib(n - 2);
+ *	return crew_sync(fib, a) + b;
+ *
+ * crew_spawn is a declaration: it belongs in a block, not behind an `if (…)` alone, and must not be jumped over by goto or
+ * case. In a loop's block it is joined at the end of each turn, that is, serially: use crew_for(). `name` lives in a
+ * namespace of its own. What is not synced is joined at the end of its block, on every way out of it but longjmp and
+ * pthread_exit, which are forbidden across it. A raise in a spawned call marks the enclosing task.
+ *
+ * On a worker thread a spawn is a push on the worker's own stack of frames, with no fence and no atomic: the owner tells the
+ * frames it keeps private (from `split` up) from those thieves may take (below). `limit` is the one word that others write: a
+ * thief that wants work sets it to 0, which sends the next spawn down the slow path, where some frames are made public. Anywhere
+ * else all words are 0, and both are plain calls. After Lace (van Dijk, van de Pol, 2014).
+ */
+#pragma GCC system_header
+#ifndef CREW_SPAWN_H
+#define CREW_SPAWN_H
+
+#include <crew/task.h>
+
+struct crew_frame {
+	void (*run)(struct crew_frame *); /* owner writes before the push */
+	void *raised;			  /* the thief's; read by the owner after `state` says done */
+	uint32_t state;			  /* 0 public or private, 1 done, 2 its owner sleeps; thief and owner */
+	uint32_t thief;			  /* index of the worker that took it */
+};
+
+/* This thread's lane of frames. All but `limit` are the owner's alone. */
+struct crew_lane {
+	struct crew_frame **head, **limit, **split;
+	void *worker;
+};
+CREW_API extern __thread struct crew_lane crew_lane __attribute__((__tls_model__("initial-exec")));
+
+CREW_API void crew_spawn_slow(struct crew_frame *frame);
+CREW_API int crew_sync_slow(struct crew_frame *frame, struct crew_frame **slot); /* 1: it ran elsewhere */
+
+static inline struct crew_frame **crew__push(struct crew_frame *frame)
+{
+	struct crew_frame **slot = crew_lane.head;
+
+	if (__builtin_expect(slot < __atomic_load_n(&crew_lane.limit, __ATOMIC_RELAXED), 1)) {
+		*slot = frame;
+		crew_lane.head = slot + 1;
+	} else {
+		crew_spawn_slow(frame);
+	}
+	return slot;
+}
+
+/* True: the frame is ours again and its function is to be called here. */
+static inline bool crew__pop(struct crew_frame *frame, struct crew_frame **slot)
+{
+	if (__builtin_expect(slot >= crew_lane.split, 1)) {
+		crew_lane.head = slot;
+		return true;
+	}
+	return !crew_sync_slow(frame, slot);
+}
+
+#define CREW__SPAWNABLE(R_, T_, ...)                                                                           \
+	struct T_##_crew_frame {                                                                               \
+		struct crew_frame head;                                                                        \
+		struct crew_frame **slot;                                                                      \
+		bool open; /* not synced yet */                                                                \
+		struct T_##_crew_args args;                                                                    \
+		CREW__VALUE(R_) result;                                                                        \
+	};                                                                                                     \
+	static CREW__UNUSED void T_##_crew_stolen(struct crew_frame *crew_f_)                                  \
+	{                                                                                                      \
+		struct T_##_crew_frame *crew_t_ = (struct T_##_crew_frame *)crew_f_;                           \
+		T_##_crew_task.run(&crew_t_->args, &crew_t_->result);                                          \
+	}                                                                                                      \
+	static inline CREW__UNUSED struct crew_frame **T_##_crew_spawn(struct T_##_crew_frame *crew_t_,        \
+								      const struct T_##_crew_args *crew_a_)   \
+	{                                                                                                      \
+		crew_t_->head.run = T_##_crew_stolen;                                                          \
+		__builtin_memcpy((void *)&crew_t_->args, crew_a_, sizeof crew_t_->args);                                                                \
+		crew_t_->open = true;                                                                          \
+		return crew_t_->slot = crew__push(&crew_t_->head);                                             \
+	}                                                                                                      \
+	static inline CREW__UNUSED CREW__VALUE(R_) T_##_crew_sync(                                             \
+		struct T_##_crew_frame *crew_t_, struct T_##_crew_args *crew_a_, struct crew_frame **crew_s_) \
+	{                                                                                                      \
+		(void)crew_a_;                                                                                 \
+		crew_t_->open = false;                                                                         \
+		if (crew__pop(&crew_t_->head, crew_s_))                                                        \
+			return CREW__INVOKE(R_, T_, crew_a_, __VA_ARGS__);                                     \
+		return crew_t_->result;                                                                        \
+	}                                                                                                      \
+	static inline CREW__UNUSED void T_##_crew_join(struct T_##_crew_frame *crew_t_)                        \
+	{                                                                                                      \
+		if (crew_t_->open && crew__pop(&crew_t_->head, crew_t_->slot))                                 \
+			T_##_crew_stolen(&crew_t_->head);                                                      \
+	}
+
+#define crew_spawn(T_, ...) \
+	CREW__PASTE(CREW__SPAWN_, CREW__MANY(__VA_ARGS__))(T_, __VA_ARGS__)
+#define CREW__SPAWN_1(T_, name_) CREW__SPAWN(T_, name_, CREW__FILL(T_))
+#define CREW__SPAWN_M(T_, name_, ...) CREW__SPAWN(T_, name_, CREW__FILL(T_, __VA_ARGS__))
+#define CREW__SPAWN(T_, name_, arguments_)                                                          \
+	struct T_##_crew_args crew_with_##name_ = *arguments_;                                \
+	struct T_##_crew_frame crew_open_##name_ __attribute__((__cleanup__(T_##_crew_join)));      \
+	struct crew_frame **const crew_slot_##name_ = T_##_crew_spawn(&crew_open_##name_, &crew_with_##name_)
+#define crew_sync(T_, name_) T_##_crew_sync(&crew_open_##name_, &crew_with_##name_, crew_slot_##name_)
+
+#endif
