@@ -92,6 +92,7 @@ static inline void crew__executor_fini(crew_executor **ex)
 
 /* How a task is run. Zero is the default of each. */
 struct crew_submit_options {
+	int reserved_;	      /* 0 */
 	int timeout_ms;	      /* from submit to end; 0 none. A task whose time is up before it starts never does: CREW_EDEADLINE.
 				 While it runs it is told by crew_task_cancelled() */
 	int retries;	      /* run it again, up to so many times, when its worker dies under it. Only for tasks that may run twice */
@@ -110,7 +111,7 @@ struct crew_submit_options {
 /* crew_submit_with(ex, (.timeout_ms = 500, .retries = 2), T, A…) */
 #define crew_submit_with(ex_, options_, ...)                                                   \
 	crew_executor_submit((ex_), CREW__TASK_IN(__VA_ARGS__), CREW__FILL(__VA_ARGS__),       \
-			     &(struct crew_submit_options){ CREW__UNWRAP options_ },           \
+			     &(struct crew_submit_options){ .reserved_ = 0, CREW__UNWRAP options_ },           \
 			     sizeof(struct crew_submit_options))
 
 /* crew_submit_to(ex, on_done, arg, T, A…): on_done(f, arg) runs in crew_drain(ex), whatever happens, never from here. */
@@ -148,10 +149,11 @@ CREW_API int crew_executor_run(crew_executor *ex, const crew_task *task, const v
 #define crew_map(ex_, T_, ...) T_##_crew_map((ex_), (const struct crew_map_options *)0, 0, __VA_ARGS__)
 /* crew_map_with(ex, (.errors = codes, .chunk = 64), T, in…, out, n) */
 #define crew_map_with(ex_, options_, T_, ...)                                                    \
-	T_##_crew_map((ex_), &(struct crew_map_options){ CREW__UNWRAP options_ },                \
+	T_##_crew_map((ex_), &(struct crew_map_options){ .reserved_ = 0, CREW__UNWRAP options_ },                \
 		      sizeof(struct crew_map_options), __VA_ARGS__)
 
 struct crew_map_options {
+	int reserved_;	   /* 0 */
 	int *errors;	   /* n codes, 0 for each item that is well */
 	int timeout_ms;	   /* for the whole; then -ETIMEDOUT, and items that have not started never do: -ECANCELED in errors */
 	size_t chunk;	   /* items to a chunk; 0: measured */

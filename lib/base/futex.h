@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * futex.h: sleep until a word changes.
+ *
+ * Deadlines are absolute: under a storm of signals a relative timeout would start anew at each EINTR and never end. Every wait may return
+ * early for no reason; callers look again. `shared` words lie in memory of several processes.
+ */
+#ifndef CREW_LIB_FUTEX_H
+#define CREW_LIB_FUTEX_H
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+static inline void crew__futex_wait(const uint32_t *word, uint32_t value, uint64_t deadline, bool shared)
+{
+	struct timespec t = { (time_t)(deadline / 1000000000ull), (long)(deadline % 1000000000ull) };
+
+	syscall(SYS_futex, word, FUTEX_WAIT_BITSET | (shared ? 0 : FUTEX_PRIVATE_FLAG), value,
+		deadline == NEVER ? NULL : &t, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+
+static inline void crew__futex_wake(const uint32_t *word, int count, bool shared)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE | (shared ? 0 : FUTEX_PRIVATE_FLAG), count, NULL, NULL, 0);
+}
+
+#endif
