@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * identity.c: tasks by name, through the program headers of what is loaded.
+ *
+ *	descriptor's address → the module it lies in → { hash of the build-id, address - base, hash of the name } → and back elsewhere
+ *
+ * A module is known by its build-id, so that an executable that was rebuilt in between, or another library of the same path, is not taken for it; a
+ * module that was linked without one is known by its path. On the way back nothing is believed: descriptor and name must lie whole in
+ * segments of loaded modules, and the name must have the hash that was asked for.
+ *
+ * Each call walks the list of modules under the dynamic linker's lock: callers remember the answer.
+ */
+#include "core/identity.h"
+
+#include <elf.h>
+#include <link.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HASH_START 0xcbf29ce484222325ull
+
+/* FNV-1a: names and build-ids only have to differ, nobody attacks them. */
+static uint64_t hash(uint64_t h, const void *data, size_t n)
+{
+	const unsigned char *p = data;
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ p[i]) * 0x100000001b3ull;
+	return h;
+}
+
+static uint64_t hash_text(const char *text)
+{
+	return hash(HASH_START, text, strlen(text));
+}
+
+/* ---- modules ---- */
+
+/* The segment of this module in which p lies, as what is left of it from p on; 0: none. */
+static size_t room_at(const struct dl_phdr_info *module, uintptr_t p)
+{
+	for (int i = 0; i < module->dlpi_phnum; i++) {
+		const ElfW(Phdr) *h = &module->dlpi_phdr[i];
+		uintptr_t begin = module->dlpi_addr + h->p_vaddr;
+
+		if (h->p_type == PT_LOAD && (h->p_flags & PF_R) && p >= begin && p - begin < h->p_memsz)
+			return h->p_memsz - (p - begin);
+	}
+	return 0;
+}
+
+/* The build-id among the notes at p; 0: not there. */
+static uint64_t build_id_in(const unsigned char *p, size_t size, size_t alignment)
+{
+	size_t mask = alignment == 8 ? 7 : 3;
+
+	while (size >= sizeof(ElfW(Nhdr))) {
+		const ElfW(Nhdr) *note = (const ElfW(Nhdr) *)(const void *)p;
+		size_t name = (note->n_namesz + mask) & ~mask, desc = (note->n_descsz + mask) & ~mask;
+		const unsigned char *text = p + sizeof *note;
+
+		if (name > size - sizeof *note || desc > size - sizeof *note - name)
+			return 0;
+		if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 && memcmp(text, "GNU", 4) == 0)
+			return hash(HASH_START, text + name, note->n_descsz);
+		p = text + name + desc;
+		size -= sizeof *note + name + desc;
+	}
+	return 0;
+}
+
+static uint64_t path_hash(const char *path)
+{
+	char program[4096];
+	ssize_t n;
+
+	if (path[0])
+		return hash_text(path);
+	n = readlink("/proc/self/exe", program, sizeof program);
+	return hash(HASH_START, program, n > 0 ? (size_t)n : 0);
+}
+
+static uint64_t module_hash(const struct dl_phdr_info *module)
+{
+	for (int i = 0; i < module->dlpi_phnum; i++) {
+		const ElfW(Phdr) *h = &module->dlpi_phdr[i];
+		uint64_t id;
+
+		if (h->p_type != PT_NOTE || room_at(module, module->dlpi_addr + h->p_vaddr) < h->p_memsz)
+			continue;
+		id = build_id_in((const unsigned char *)module->dlpi_addr + h->p_vaddr, h->p_memsz, h->p_align);
+		if (id)
+			return id;
+	}
+	return path_hash(module->dlpi_name);
+}
+
+/* ---- there ---- */
+
+struct identify {
+	const crew_task *task;
+	struct task_identity *ret;
+};
+
+static int identify_in(struct dl_phdr_info *module, size_t size, void *arg)
+{
+	struct identify *search = arg;
+	uintptr_t p = (uintptr_t)search->task;
+
+	(void)size;
+	if (room_at(module, p) < sizeof(crew_task))
+		return 0;
+	search->ret->module = module_hash(module);
+	search->ret->offset = p - module->dlpi_addr;
+	search->ret->name = hash_text(search->task->name);
+	return 1;
+}
+
+int crew__identify(const crew_task *task, struct task_identity *ret)
+{
+	struct identify search = { task, ret };
+
+	return dl_iterate_phdr(identify_in, &search) == 1 ? 0 : CREW_ENOTASK;
+}
+
+/* ---- and back ---- */
+
+struct find_room {
+	uintptr_t p;
+	size_t room;
+};
+
+static int find_room_in(struct dl_phdr_info *module, size_t size, void *arg)
+{
+	struct find_room *search = arg;
+
+	(void)size;
+	search->room = room_at(module, search->p);
+	return search->room != 0;
+}
+
+/* Is there a whole string at p, in memory of any module, with that hash? */
+static bool named(const char *p, uint64_t name)
+{
+	struct find_room search = { (uintptr_t)p, 0 };
+
+	dl_iterate_phdr(find_room_in, &search);
+	return memchr(p, 0, search.room) && hash_text(p) == name;
+}
+
+struct find_task {
+	const struct task_identity *id;
+	const crew_task *task;
+};
+
+static int find_task_in(struct dl_phdr_info *module, size_t size, void *arg)
+{
+	struct find_task *search = arg;
+	uintptr_t p = module->dlpi_addr + search->id->offset;
+
+	(void)size;
+	if (p % __alignof__(crew_task) || room_at(module, p) < sizeof(crew_task) || module_hash(module) != search->id->module)
+		return 0;
+	search->task = (const crew_task *)p;
+	return 1;
+}
+
+const crew_task *crew__identified(const struct task_identity *id)
+{
+	struct find_task search = { id, NULL };
+
+	dl_iterate_phdr(find_task_in, &search);
+	if (!search.task || search.task->size < sizeof(crew_task) || !named(search.task->name, id->name))
+		return NULL;
+	return search.task;
+}
