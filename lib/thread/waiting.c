@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * waiting.c: a thread that waits for a future of a thread pool.
+ *
+ * In a worker the awaited task, if it has not started, is run right here: every wait ends on a task that runs on some stack, and
+ * a pool of one cannot deadlock. Nothing else is run meanwhile: a stranger on top of the waiter might need a lock that the waiter holds.
+ * Otherwise the worker sleeps and says so, and another takes its CPU.
+ *
+ * Waits that cannot end. A worker that waits for what runs further down its own stack (or for the task whose stolen call it runs) would wait for
+ * itself. More generally, sleeping workers are in a list, each with the future that it waits for and, on its stack, the tasks that it
+ * runs. Who is about to sleep looks whether the task it waits for stands on the stack of a sleeper, who waits for a task that stands …, and so
+ * comes back to itself: -EDEADLK. The last to enter the list sees the circle. Waits with a deadline end, so they are not in it. A circle
+ * through two pools is not seen.
+ *
+ * An outside thread spins a little, as the answer to a small task comes within a microsecond and a nap costs ten to fifty. The cold
+ * rule: when this thread's own submit has woken a sleeper after a pause, that worker is likely queued on this very CPU: then spinning keeps it from
+ * running. Give way once and sleep; if the same happens at once again, the pool is warm and spinning pays.
+ */
+#include <errno.h>
+#include <sched.h>
+
+#include "base/futex.h"
+#include "thread/thread_pool.h"
+
+#define SPIN_NS 12000
+#define SPIN_IN_WORKER_NS 3000
+#define TIGHT_LOOKS 48
+
+static bool done(const crew_future *f)
+{
+	return phase_done(load_acquire_32(&f->state));
+}
+
+static bool spin_for(const crew_future *f, uint64_t ns)
+{
+	uint64_t end = crew__now() + ns;
+	int pauses = 1;
+
+	for (int i = 0; i < TIGHT_LOOKS; i++) {
+		ck_pr_stall();
+		if (done(f))
+			return true;
+	}
+	for (int round = 1; crew__now() < end; round++) {
+		for (int i = 0; i < pauses; i++)
+			ck_pr_stall();
+		if (done(f))
+			return true;
+		if (pauses < 8)
+			pauses++;
+		else if (round % 8 == 0)
+			sched_yield();
+	}
+	return false;
+}
+
+/* Until f is done or the deadline has passed. */
+static void sleep_for(crew_future *f, uint64_t deadline)
+{
+	uint32_t state = load_acquire_32(&f->state);
+
+	while (!phase_done(state)) {
+		if (deadline != NEVER && crew__now() >= deadline)
+			return;
+		if (!(state & STATE_WAITER) && !ck_pr_cas_32_value(&f->state, state, state | STATE_WAITER, &state))
+			continue;
+		crew__futex_wait(&f->state, state | STATE_WAITER, deadline, false); /* pairs with the wake in crew__completed */
+		state = load_acquire_32(&f->state);
+	}
+}
+
+/* ---- circles ---- */
+
+static bool stands_on(const struct context *c, const crew_future *f)
+{
+	for (; c; c = c->outer)
+		if (c->future == f)
+			return true;
+	return false;
+}
+
+/* Does a sleeper with f on its stack wait, through however many others, for what stands on the stack `mine`? */
+static bool leads_back(struct thread_pool *pool, const crew_future *f, const struct context *mine, int depth)
+{
+	if (stands_on(mine, f))
+		return true;
+	if (depth == 0)
+		return false;
+	for (struct blocked *b = pool->blocked_list; b; b = b->next)
+		if (stands_on(b->context, f) && leads_back(pool, b->future, mine, depth - 1))
+			return true;
+	return false;
+}
+
+static int count_blocked(const struct thread_pool *pool)
+{
+	int n = 0;
+
+	for (const struct blocked *b = pool->blocked_list; b; b = b->next)
+		n++;
+	return n;
+}
+
+/* -EDEADLK: it would close a circle, or leave nobody to run f. */
+static int enter(struct thread_pool *pool, struct blocked *b)
+{
+	bool pending = phase_of(ck_pr_load_32(&b->future->state)) == PHASE_PENDING;
+	int others, rc = 0;
+
+	pthread_mutex_lock(&pool->blocked_mutex);
+	others = count_blocked(pool);
+	if (leads_back(pool, b->future, b->context, others) ||
+	    (pending && executor_of(b->future) == &pool->base && others + 1 >= pool->count)) {
+		rc = -EDEADLK;
+	} else {
+		b->next = pool->blocked_list;
+		pool->blocked_list = b;
+	}
+	pthread_mutex_unlock(&pool->blocked_mutex);
+	return rc;
+}
+
+static void quit(struct thread_pool *pool, struct blocked *b)
+{
+	struct blocked **place = &pool->blocked_list;
+
+	pthread_mutex_lock(&pool->blocked_mutex);
+	while (*place != b)
+		place = &(*place)->next;
+	*place = b->next;
+	pthread_mutex_unlock(&pool->blocked_mutex);
+}
+
+/* ---- workers ---- */
+
+void crew__block_begin(struct thread_worker *w)
+{
+	struct thread_pool *pool = w->pool;
+
+	crew__frames_share(w);
+	ck_pr_faa_32(&pool->blocked, 1);
+	full_fence();
+	if (crew__want_wake(pool) && crew__any_work(pool))
+		crew__wake_one(pool);
+}
+
+void crew__block_end(struct thread_worker *w)
+{
+	ck_pr_faa_32(&w->pool->blocked, (uint32_t)-1);
+}
+
+static int wait_in_worker(struct thread_worker *w, crew_future *f, uint64_t deadline)
+{
+	struct blocked b = { NULL, crew__context, f };
+	int rc;
+
+	if (stands_on(crew__context, f))
+		return -EDEADLK;
+	if (ck_pr_load_32(&w->pool->limit) > 1 && spin_for(f, SPIN_IN_WORKER_NS))
+		return 0;
+	rc = deadline == NEVER ? enter(w->pool, &b) : 0;
+	if (rc)
+		return rc;
+	crew__block_begin(w);
+	sleep_for(f, deadline);
+	crew__block_end(w);
+	if (deadline == NEVER)
+		quit(w->pool, &b);
+	return 0;
+}
+
+/* ---- running it here ---- */
+
+static void run_in_worker(struct thread_worker *w, crew_future *f)
+{
+	crew_future *outer = w->nested;
+
+	crew__frames_share(w); /* what is private from here on belongs to f */
+	w->nested = f;
+	ck_pr_store_32(&w->depth, w->depth + 1);
+	crew__run_nested(&w->pool->base, f, w->index);
+	ck_pr_store_32(&w->depth, w->depth - 1);
+	w->nested = outer;
+}
+
+bool crew__threads_help(crew_executor *ex, crew_future *f)
+{
+	struct thread_pool *pool = pool_of(ex);
+	struct thread_worker *w = crew__self();
+	bool mine = w && w->pool == pool;
+
+	if (!mine && !pool->options.help)
+		return false;
+	if (w && (char *)__builtin_frame_address(0) < w->stack_floor)
+		return false; /* too deep: a sleep needs no stack */
+	if (phase_of(ck_pr_load_32(&f->state)) != PHASE_PENDING || !crew__claim_as(f, STATE_HELD))
+		return false;
+	if (mine) {
+		run_in_worker(w, f);
+	} else {
+		ck_pr_faa_32(&pool->helpers, 1);
+		crew__run_nested(ex, f, -1);
+		ck_pr_faa_32(&pool->helpers, (uint32_t)-1);
+	}
+	return true;
+}
+
+int crew__threads_wait(crew_executor *ex, crew_future *f, uint64_t deadline)
+{
+	struct thread_pool *pool = pool_of(ex);
+	struct thread_worker *w = crew__self();
+
+	if (crew__threads_help(ex, f))
+		return 0;
+	if (w)
+		return wait_in_worker(w, f, deadline);
+	if (stands_on(crew__context, f))
+		return -EDEADLK;
+	if (crew__was_cold_wake()) {
+		sched_yield();
+		if (done(f))
+			return 0;
+	} else if (ck_pr_load_32(&pool->limit) > 1 && spin_for(f, SPIN_NS)) {
+		return 0;
+	}
+	sleep_for(f, deadline);
+	return 0;
+}
