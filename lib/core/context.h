@@ -46,6 +46,7 @@ extern __thread struct context *crew__context __attribute__((__tls_model__("init
 
 void crew__context_init(struct context *c, crew_executor *ex, int worker);
 void crew__context_fini(struct context *c); /* frees what is left in it */
+void crew__blocks_free(struct context *c);
 
 /*
  * Run a task that was claimed, in this thread, and complete its future. c is the thread's current context. This is the whole of what a
@@ -73,6 +74,9 @@ static inline void crew__run(struct context *c, crew_future *f)
 
 /* Run a claimed f inside whatever this thread is doing now: a fresh context, nested. */
 void crew__run_nested(crew_executor *ex, crew_future *f, int worker);
+
+/* The result of a raw task is memory of crew_result_alloc(): no copy. */
+int crew__call_give(crew_call *call, crew_bytes out);
 
 /*
  * For workers that have no future at hand (processes): run task with `arguments` (writable), value to `result` (at least 16 bytes, or as large as

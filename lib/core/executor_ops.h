@@ -58,6 +58,10 @@ struct executor_ops {
 	/* f is about to be recycled and STATE_BACKEND was set. Any thread. */
 	void (*forget)(crew_executor *ex, crew_future *f);
 
+	/* Until all that was submitted so far is done, or the deadline: 0, -ETIMEDOUT. Never called inside. [core walks the records and sleeps on each
+	   word] */
+	int (*drain)(crew_executor *ex, uint64_t deadline);
+
 	/* Is this thread one of the executor's: a worker in a task, or a thread in its callbacks? Then it must not wait for all of it. [false] */
 	bool (*inside)(crew_executor *ex);
 
@@ -119,6 +123,21 @@ int crew__executor_init(crew_executor *ex, const struct executor_ops *ops, const
 /* What an opener returns when it failed: `ex` (initialised or NULL) torn down, a failed executor in its place. Never NULL. */
 crew_executor *crew__executor_failed(const struct executor_ops *ops, int code, const char *format, ...)
 	CREW_PRINTF(3, 4);
+
+/* Is ex there, and ours? 0, CREW_EHANDLE, CREW_EFORKED. */
+int crew__executor_check(const crew_executor *ex);
+
+/* A task's code as the result of a call, where negative means failure: a positive one is an errno, negated. */
+static inline int crew__as_result(int code)
+{
+	return code > 0 ? -code : code;
+}
+
+/* Would a submit of this task be refused, whatever its arguments? 0 or the code. ex and task are alive. */
+int crew__refuse(crew_executor *ex, const crew_task *task);
+
+/* Is this thread in a task or callback of ex? */
+bool crew__inside(crew_executor *ex);
 
 /* From now on submits fail with CREW_EBROKEN; the first reason stays. What waits must be failed by the implementation. */
 void crew__executor_break(crew_executor *ex, int code, const char *format, ...) CREW_PRINTF(3, 4);

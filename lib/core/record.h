@@ -37,10 +37,13 @@ enum {
 	STATE_OWNED = 1 << 6,	 /* the executor's reference has not been given back */
 	STATE_FAILED = 1 << 7,	 /* with FINISHED: value.error says how */
 	STATE_STOP = 1 << 8,	 /* the task has been asked to stop */
-	STATE_HEAP = 1 << 9,	 /* value.bytes.data or value.block is a result block that goes with the record */
+	STATE_HEAP = 1 << 9,	 /* value.run.data or value.large is the data of a block that goes with the record */
 	STATE_HELD = 1 << 10,	 /* waits in a group's backlog: no hint may start it */
 	STATE_BACKEND = 1 << 11	 /* the executor keeps something for it: ops->forget before it is recycled */
 };
+
+#define REFS_MASK 0xffffu
+#define ONE_GENERATION 0x10000u
 
 static inline uint32_t phase_of(uint32_t state)
 {
@@ -54,36 +57,43 @@ static inline bool phase_done(uint32_t state)
 
 struct crew_future {
 	uint32_t state; /* see above; any thread, by CAS or faa */
-	uint32_t refs;	/* generation:16 | users' references:16; any thread, by faa */
+	uint32_t refs;	/* generation:16 | references:16; any thread, by faa. 0 references only while it is FREE */
 	uintptr_t about; /* const crew_task *, or struct annex * | 1; set before PENDING, annexed once by CAS */
 	union {		 /* arguments until the claim; the claimer's; from completion on the result, read-only */
 		unsigned char bytes[16];
 		uint64_t word[2];
 		crew_bytes run; /* result of class BYTES; STRING: run.data */
-		void *block;	/* result larger than 16 bytes */
+		void *large;	/* result larger than 16 bytes: where it is, the data of a block */
 		crew_error *error;
 	} value;
 } __attribute__((__aligned__(32)));
 
 _Static_assert(sizeof(struct crew_future) == 32, "a record is half a cache line");
 
-/* One thing to do when a future completes. The list is pushed by CAS, closed once by swap (CALLBACKS_CLOSED). */
+/*
+ * One thing to do when a future completes. Registering, removing and closing the list happen under one of a few mutexes, chosen by the future's
+ * address: only those who want to be told pay for it. The completer takes the whole list, runs it in order, without the mutex.
+ */
 struct callback {
-	struct callback *next;
+	struct callback *next; /* guarded by the mutex until the completer took the list */
 	crew_done_fn *fn;
 	void *arg;
-	bool embedded; /* lies in memory of its registrar's, who keeps it until it ran; else malloc'ed */
+	uint32_t phase; /* CALLBACK_…; written by the completer, read by who removes it */
+	bool embedded;	/* in its registrar's memory, who removes it (crew__unsubscribe) before that goes; else malloc'ed */
 };
-#define CALLBACKS_CLOSED ((struct callback *)1)
+enum { CALLBACK_LISTED, CALLBACK_TAKEN, CALLBACK_DONE };
 
 struct annex {
 	const crew_task *task; /* NULL: a promise */
-	struct callback *callbacks; /* any thread, by CAS */
+	struct callback *first, **last; /* callbacks; guarded by the future's callback mutex */
+	bool closed;			/* completed: no more are listed; guarded by it too */
 	void *data;		    /* any thread, atomic */
 	uint64_t deadline;	    /* fixed at submit; NEVER */
 	uint64_t submitted_at;	    /* ns; 0 unless some option asked for it */
 	crew_executor *group;	    /* the group it belongs to, or NULL */
-	crew_future *group_prev, *group_next; /* guarded by the group's mutex */
+	crew_future *group_prev, *group_next; /* guarded by the executor's mutex, as the next two */
+	bool member;		    /* in the group's list */
+	bool counted;		    /* among those that run, for the group's limit */
 	crew_future *queue_next;    /* backlogs, priority lanes: guarded by the queue's mutex */
 	crew_inbox *inbox;	    /* where on_done goes; NULL: none */
 	crew_done_fn *on_done;
@@ -92,6 +102,7 @@ struct annex {
 	int type;		 /* of a promise's result */
 	int priority;
 	uint32_t retries, attempts; /* left; begun */
+	struct pins *pins;	    /* the shared blocks its arguments lie in, or NULL */
 	uint32_t argument_size;	    /* bytes of arguments[] in use */
 	unsigned char arguments[] __attribute__((__aligned__(16))); /* the struct of arguments, then what it points to */
 };
@@ -127,6 +138,17 @@ static inline bool crew__claim_as(crew_future *f, uint32_t held)
 	return false;
 }
 
+/* Let hints start what a group held back; false: it was claimed meanwhile. */
+static inline bool crew__unhold(crew_future *f)
+{
+	uint32_t s = ck_pr_load_32(&f->state);
+
+	while ((s & (PHASE_MASK | STATE_HELD)) == (PHASE_PENDING | STATE_HELD))
+		if (ck_pr_cas_32_value(&f->state, s, s & ~(uint32_t)STATE_HELD, &s))
+			return true;
+	return false;
+}
+
 static inline bool crew__claim(crew_future *f)
 {
 	return crew__claim_as(f, 0);
@@ -151,12 +173,30 @@ static inline void crew__complete(crew_future *f, uint32_t add)
 		crew__completed(f, old + add);
 }
 
+/*
+ * Have cb->fn(f, arg) called at completion; now, in this thread, when f is done. -ENOMEM: not registered. unsubscribe returns when cb is
+ * neither listed nor running any more.
+ */
+int crew__subscribe(crew_future *f, struct callback *cb);
+void crew__unsubscribe(crew_future *f, struct callback *cb);
+
+/* Set STATE_NOTIFY, if f is not done yet: true when it is set. A completer that sees it deals with the annex, holding a reference of its own. */
+bool crew__notify(crew_future *f);
+
+/* Is this thread in a callback of one of ex's futures? */
+bool crew__in_callback(crew_executor *ex);
+
 /* Complete with an error. `error` is malloc'ed or one of the static ones; the future owns it from here on. */
 void crew__fail(crew_future *f, crew_error *error);
 void crew__fail_code(crew_future *f, int code, const char *format, ...) CREW_PRINTF(3, 4);
 /* A filled error, or the static one that says that there is no memory for it. Never NULL. */
 crew_error *crew__error_make(const crew_task *task, int code, const char *format, ...) CREW_PRINTF(3, 4);
 void crew__error_free(crew_error *error);
+crew_error *crew__error_no_memory(void);
+void crew__error_where(crew_error *error, const char *where); /* the file without its folders */
+
+/* Complete as CANCELLED; reason may be NULL. */
+void crew__cancelled(crew_future *f, const char *reason);
 
 /*
  * Memory. Slabs are aligned to their size, so a record finds its slab, and the slab its executor. A process-wide map of slabs tells a
@@ -167,6 +207,7 @@ void crew__error_free(crew_error *error);
 
 struct slab {
 	crew_executor *owner; /* fixed; NULL once orphaned (its executor was closed under referenced futures) */
+	uint32_t generation;  /* fixed: crew__fork_generation when it was made */
 	struct slab *next;    /* in the owner's list, guarded by its mutex */
 	uint32_t used;	      /* records ever handed out: written by the one port that bumps it, read by all */
 	uint32_t orphans;     /* once orphaned: records still referenced; by faa */
@@ -187,6 +228,26 @@ static inline crew_executor *executor_of(const crew_future *f)
 /* Is f a live future? Never touches memory that is not ours. 0, CREW_EHANDLE, CREW_EFORKED. */
 int crew__check(const crew_future *f);
 
+/* What a submit gives when it cannot make a record: failed from the start, in no slab, never freed. */
+enum { FIXED_NO_MEMORY, FIXED_HANDLE, FIXED_FORKED, FIXED_COUNT };
+extern crew_future crew__fixed[FIXED_COUNT];
+
+static inline bool is_fixed(const crew_future *f)
+{
+	return f >= crew__fixed && f < crew__fixed + FIXED_COUNT;
+}
+
+/* Drop one reference. The last one recycles a future that is done, else passes to its completer: STATE_DETACHED. */
+void crew__release(crew_future *f);
+void crew__retain(crew_future *f);
+
+/* A reference for somebody who has none, found by a walk over all records: only an annexed record can be pinned, and only it needs to be (nothing
+   else of a record is ever freed). False: it is gone, or has no annex. */
+bool crew__pin(crew_future *f);
+
+/* At close, when every future is done: give back the executor's own references, free the slabs that nobody refers to, orphan the rest. */
+void crew__records_fini(crew_executor *ex);
+
 struct port {
 	crew_executor *ex;   /* fixed */
 	struct port *next;   /* in the executor's list; append only until close */
@@ -203,9 +264,8 @@ struct port *crew__port_slow(crew_executor *ex);
 extern __thread struct port *crew__last_port __attribute__((__tls_model__("initial-exec")));
 extern __thread uint64_t crew__last_id __attribute__((__tls_model__("initial-exec")));
 
-/* A record, all its fields undefined but refs' generation; NULL: out of memory. Owner thread of the port. */
+/* A FREE record, all its fields undefined but refs' generation; NULL: out of memory. Owner thread of the port. */
 crew_future *crew__record_new_slow(struct port *port);
-void crew__record_spill(struct port *port);
 #define PORT_FREE_MAX 256
 
 static inline crew_future *crew__record_new(struct port *port)
@@ -217,6 +277,14 @@ static inline crew_future *crew__record_new(struct port *port)
 	port->free = (crew_future *)(uintptr_t)f->value.word[0];
 	port->free_count--;
 	return f;
+}
+
+/* Give a new record its first state, which publishes it. */
+static inline void crew__record_init(crew_future *f, const crew_task *task, uint32_t state)
+{
+	f->about = (uintptr_t)task;
+	ck_pr_store_32(&f->refs, (f->refs & ~REFS_MASK) | 1);
+	store_release_32(&f->state, state);
 }
 
 /* Nobody refers to f any more and it is done (or was never submitted): free what it owns, and itself. Any thread. */

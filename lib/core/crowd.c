@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * crowd.c: see crowd.h. The hands are ordinary tasks of the executor; those that never got a worker before the work was over find nothing to do, or are
+ * cancelled.
+ */
+#include "core/crowd.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/context.h"
+#include "core/group.h"
+#include "core/waiting.h"
+
+struct hand {
+	void (*work)(void *job);
+	void *job;
+};
+
+static void run_hand(void *arguments, void *result)
+{
+	struct hand hand = *(struct hand *)arguments;
+
+	(void)result;
+	hand.work(hand.job);
+}
+
+static const struct crew_parameter hand_parameters[] = {
+	{ CREW_TYPE(CREW_POINTER, sizeof(void *)), 0, "work" },
+	{ CREW_TYPE(CREW_POINTER, sizeof(void *)), sizeof(void *), "job" },
+};
+
+static const crew_task hand_task = {
+	.size = sizeof(crew_task),
+	.flags = CREW_TASK_POINTERS,
+	.result = CREW_TYPE(CREW_VOID, 0),
+	.arguments = sizeof(struct hand),
+	.parameter_count = 2,
+	.parameters = hand_parameters,
+	.name = "hand",
+	.where = "crowd.c",
+	.run = run_hand,
+};
+
+/* Wait for one hand, or see to it that it never starts. Its code when it could not even be submitted. */
+static int finish(crew_future *f)
+{
+	const crew_error *error;
+	int rc = 0;
+
+	crew__cancel(f, NULL);
+	if (crew__await(f, NEVER))
+		return -EDEADLK;
+	error = crew_future_error(f);
+	if (error->code && error->code != -ECANCELED)
+		rc = error->code;
+	crew_future_free(f);
+	return rc;
+}
+
+int crew__crowd(crew_executor *ex, void (*work)(void *job), void *job, size_t hands)
+{
+	struct hand hand = { work, job };
+	crew_executor *base = is_group(ex) ? crew__group_base(ex) : ex;
+	bool worker = base->ops->inside && base->ops->inside(base);
+	crew_future *few[16], **all = hands > 16 ? malloc(hands * sizeof *all) : few;
+	int rc = 0, one;
+
+	if (!all) {
+		all = few;
+		hands = 16;
+	}
+	for (size_t i = 0; i < hands; i++)
+		all[i] = crew_executor_submit(ex, &hand_task, &hand, NULL, 0);
+	if (worker)
+		work(job);
+	else
+		crew_wait(all, hands, CREW_FIRST_COMPLETED, CREW_FOREVER); /* then there is nothing left to begin */
+	for (size_t i = 0; i < hands; i++) {
+		one = finish(all[i]);
+		if (one && !rc)
+			rc = one;
+	}
+	if (all != few)
+		free(all);
+	return worker ? 0 : rc;
+}

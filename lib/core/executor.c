@@ -1,0 +1,665 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * executor.c: what all executors share: the checks before every call, submit, the walks over all futures, shutdown and close.
+ *
+ *	crew_submit → checks → record from this thread's port → options to its annex → (group) → arguments → ops->submit
+ *
+ * A check that fails becomes a future that has failed: the caller looks in one place. The slots of ops see only what passed.
+ *
+ * There is no count of what is outstanding: a counter that every submit and every completion touch would cost more than either. Who wants to
+ * wait for everything walks the records, which is what their slabs are for.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/futex.h"
+#include "core/arguments.h"
+#include "core/context.h"
+#include "core/group.h"
+#include "core/inbox.h"
+#include "core/registry.h"
+#include "core/shared_block.h"
+#include "core/waiting.h"
+
+/* ---- life ---- */
+
+int crew__options(void *ours, size_t our_size, const void *theirs, size_t their_size)
+{
+	memset(ours, 0, our_size);
+	if (!theirs)
+		return 0;
+	for (size_t i = our_size; i < their_size; i++)
+		if (((const unsigned char *)theirs)[i])
+			return -EINVAL;
+	memcpy(ours, theirs, their_size < our_size ? their_size : our_size);
+	return 0;
+}
+
+int crew__executor_init(crew_executor *ex, const struct executor_ops *ops, const char *name)
+{
+	int rc;
+
+	ex->ops = ops;
+	ex->magic = EXECUTOR_MAGIC;
+	snprintf(ex->name, sizeof ex->name, "%s", name ? name : "crew");
+	pthread_mutex_init(&ex->mutex, NULL);
+	rc = crew__registry_add(ex);
+	if (rc)
+		pthread_mutex_destroy(&ex->mutex);
+	return rc;
+}
+
+/* An executor that only fails: what a failed opener returns. */
+static int failed_submit(crew_executor *ex, struct port *port, crew_future *f, const void *arguments)
+{
+	(void)port, (void)f, (void)arguments;
+	return ck_pr_load_int(&ex->broken);
+}
+
+static int no_workers(crew_executor *ex)
+{
+	(void)ex;
+	return 0;
+}
+
+static void nothing_to_shut_down(crew_executor *ex, uint64_t deadline, bool kill)
+{
+	(void)ex, (void)deadline, (void)kill;
+}
+
+static void nothing_to_close(crew_executor *ex)
+{
+	(void)ex;
+}
+
+static const struct executor_ops failed_ops = {
+	.kind = "failed",
+	.shares_memory = true,
+	.submit = failed_submit,
+	.workers = no_workers,
+	.shutdown = nothing_to_shut_down,
+	.close = nothing_to_close,
+};
+
+/* When there is no memory even for that. In no list, never freed. */
+static crew_executor no_memory_executor = {
+	.magic = EXECUTOR_MAGIC,
+	.closed = 1,
+	.ops = &failed_ops,
+	.name = "failed",
+	.mutex = PTHREAD_MUTEX_INITIALIZER,
+	.broken = -ENOMEM,
+	.error = { .code = -ENOMEM, .exit_status = -1, .message = "no memory for an executor" },
+};
+
+static void set_broken(crew_executor *ex, int code, const char *format, va_list list)
+{
+	pthread_mutex_lock(&ex->mutex);
+	if (ex->broken == 0) {
+		ex->error.code = code;
+		ex->error.exit_status = -1;
+		vsnprintf(ex->error.message, sizeof ex->error.message, format, list);
+		ck_pr_fence_release();
+		ck_pr_store_int(&ex->broken, code); /* publishes error; pairs with broken() */
+	}
+	pthread_mutex_unlock(&ex->mutex);
+}
+
+void crew__executor_break(crew_executor *ex, int code, const char *format, ...)
+{
+	va_list list;
+
+	va_start(list, format);
+	set_broken(ex, code, format, list);
+	va_end(list);
+}
+
+crew_executor *crew__executor_failed(const struct executor_ops *ops, int code, const char *format, ...)
+{
+	crew_executor *ex = calloc(1, sizeof *ex);
+	va_list list;
+
+	(void)ops;
+	if (!ex || crew__executor_init(ex, &failed_ops, "failed")) {
+		free(ex);
+		return &no_memory_executor;
+	}
+	va_start(list, format);
+	set_broken(ex, code, format, list);
+	va_end(list);
+	return ex;
+}
+
+static int broken(crew_executor *ex)
+{
+	int code = ck_pr_load_int(&ex->broken);
+
+	ck_pr_fence_acquire();
+	return code;
+}
+
+int crew__executor_check(const crew_executor *ex)
+{
+	if (!ex || ex->magic != EXECUTOR_MAGIC)
+		return CREW_EHANDLE;
+	return ex == &no_memory_executor || ex->generation == crew__fork_generation ? 0 : CREW_EFORKED;
+}
+
+int crew_executor_error(crew_executor *ex, crew_error *ret)
+{
+	int rc = crew__executor_check(ex);
+
+	if (ret)
+		memset(ret, 0, sizeof *ret);
+	if (rc) {
+		if (ret) {
+			ret->code = rc;
+			ret->exit_status = -1;
+			snprintf(ret->message, sizeof ret->message, "%s", crew_strerror(rc));
+		}
+		return rc;
+	}
+	rc = broken(ex);
+	if (ret && rc)
+		*ret = ex->error;
+	return rc;
+}
+
+const char *crew_executor_name(crew_executor *ex)
+{
+	return crew__executor_check(ex) == CREW_EHANDLE ? "" : ex->name;
+}
+
+int crew_executor_workers(crew_executor *ex)
+{
+	int rc = crew__executor_check(ex);
+
+	return rc ? rc : ex->ops->workers(ex);
+}
+
+pid_t crew_executor_worker_pid(crew_executor *ex, int i)
+{
+	int rc = crew__executor_check(ex);
+
+	if (rc)
+		return rc;
+	return ex->ops->worker_pid ? ex->ops->worker_pid(ex, i) : -EINVAL;
+}
+
+/* ---- submit ---- */
+
+static crew_executor *base_of(crew_executor *ex)
+{
+	return is_group(ex) ? crew__group_base(ex) : ex;
+}
+
+/* Why this task cannot be submitted here, with a sentence; 0: it can. */
+static int refuse(crew_executor *ex, const crew_task *task, const void *arguments, char *text, size_t size)
+{
+	int code;
+
+	if (!task || task->size < sizeof *task || (!task->run && !task->raw)) {
+		snprintf(text, size, "no task was given");
+		return CREW_ENOTASK;
+	}
+	code = broken(ex);
+	if (code) {
+		snprintf(text, size, "%s", ex->error.message);
+		return code == -ENOMEM ? code : CREW_EBROKEN;
+	}
+	if (ck_pr_load_32(&ex->closed)) {
+		snprintf(text, size, "%s", crew_strerror(CREW_ESHUTDOWN));
+		return CREW_ESHUTDOWN;
+	}
+	if (!arguments && task->parameter_count) {
+		snprintf(text, size, "no arguments were given to '%s'", task->name);
+		return -EINVAL;
+	}
+	if ((task->flags & CREW_TASK_POINTERS) && !base_of(ex)->ops->shares_memory) {
+		uint32_t i = 0;
+
+		while (CREW_TYPE_CLASS(task->parameters[i].type) != CREW_POINTER)
+			i++;
+		snprintf(text, size, "argument %u of '%s' is a pointer; another process cannot follow it", i + 1, task->name);
+		return CREW_EPOINTER;
+	}
+	if (CREW_TYPE_CLASS(task->result) == CREW_POINTER && !base_of(ex)->ops->shares_memory) {
+		snprintf(text, size, "the result of '%s' is a pointer; it means nothing outside its process", task->name);
+		return CREW_EPOINTER;
+	}
+	return 0;
+}
+
+int crew__refuse(crew_executor *ex, const crew_task *task)
+{
+	char text[200];
+
+	return refuse(ex, task, task, text, sizeof text);
+}
+
+/* What the options ask for goes to the annex, if they ask for anything. */
+static int annotate(crew_executor *ex, crew_future *f, const struct crew_submit_options *options)
+{
+	crew_inbox *inbox = NULL;
+	struct annex *a;
+
+	if (!options->timeout_ms && !options->retries && !options->priority && !options->data && !options->on_done)
+		return 0;
+	if (options->timeout_ms < 0 || options->retries < 0)
+		return -EINVAL;
+	a = crew__annex(f);
+	if (!a)
+		return -ENOMEM;
+	if (options->on_done) {
+		inbox = options->inbox ? options->inbox : crew__inbox_of(ex);
+		if (!inbox)
+			return -ENOMEM;
+		crew__inbox_expect(inbox);
+	}
+	if (options->timeout_ms)
+		a->deadline = crew__deadline(options->timeout_ms);
+	a->retries = (uint32_t)options->retries;
+	a->priority = options->priority;
+	a->data = options->data;
+	a->on_done = options->on_done;
+	a->on_done_arg = options->on_done_arg;
+	a->inbox = inbox;
+	return 0;
+}
+
+/* A future that failed before it was anything else, told to whoever was to be told. base is alive, if not well; never NULL. */
+static crew_future *failed_future(crew_executor *base, const struct crew_submit_options *options, int code, const char *text)
+{
+	struct port *port = base == &no_memory_executor ? NULL : crew__port(base);
+	crew_future *f = port ? crew__record_new(port) : NULL;
+
+	if (!f)
+		return &crew__fixed[FIXED_NO_MEMORY];
+	crew__record_init(f, NULL, PHASE_PENDING | STATE_HELD | STATE_OWNED);
+	if (options && options->on_done) {
+		struct crew_submit_options told = { .data = options->data, .on_done = options->on_done,
+						    .on_done_arg = options->on_done_arg, .inbox = options->inbox };
+
+		if (annotate(base, f, &told) == 0)
+			crew__notify(f);
+	}
+	if (crew__claim_as(f, STATE_HELD))
+		crew__fail_code(f, code, "%s", text);
+	return f;
+}
+
+/* The long way: a record that nobody may start until it is complete; then its group, if any, then the backend. */
+static int submit_with(crew_executor *ex, crew_executor *base, struct port *port, crew_future *f, const void *arguments,
+		       const struct crew_submit_options *options)
+{
+	bool grouped = ex != base;
+	struct annex *a;
+	int rc = 0;
+
+	if (base->ops->shares_memory || grouped)
+		rc = crew__store_arguments(base, f, arguments, grouped);
+	if (rc == 0 && ck_pr_load_32(&base->has_blocks) && (task_of(f)->flags & CREW_TASK_DEEP))
+		rc = crew__shared_pin(base, f, arguments);
+	if (rc == 0 && options)
+		rc = annotate(base, f, options);
+	if (rc)
+		return rc;
+	a = annex_of(f);
+	if (grouped) {
+		a->group = ex;
+		arguments = a->arguments;
+	}
+	if (a && (a->inbox || grouped))
+		crew__notify(f);
+	if (grouped) {
+		rc = crew__group_enter(ex, f);
+		if (rc != 1)
+			return rc;
+	}
+	if (!crew__unhold(f))
+		return 0;
+	return base->ops->submit(base, port, f, base->ops->shares_memory ? NULL : arguments);
+}
+
+/* Make and submit one. flags: STATE_OWNED, or STATE_DETACHED for a post. The port is base's. */
+static inline crew_future *submit(crew_executor *ex, crew_executor *base, struct port *port, const crew_task *task,
+				  const void *arguments, const struct crew_submit_options *options, uint32_t flags)
+{
+	crew_future *f = crew__record_new(port);
+	int rc;
+
+	if (unlikely(!f))
+		return &crew__fixed[FIXED_NO_MEMORY];
+	ck_pr_store_64(&port->submitted, port->submitted + 1);
+	if (likely(ex == base && !options && crew__fits(task))) {
+		if (base->ops->shares_memory)
+			crew__copy_small(f->value.word, arguments, task);
+		crew__record_init(f, task, PHASE_PENDING | flags);
+		rc = base->ops->submit(base, port, f, base->ops->shares_memory ? NULL : arguments);
+	} else {
+		crew__record_init(f, task, PHASE_PENDING | STATE_HELD | flags);
+		rc = submit_with(ex, base, port, f, arguments, options);
+	}
+	if (unlikely(rc) && crew__claim_as(f, STATE_HELD))
+		crew__fail_code(f, rc, "%s", crew_strerror(rc));
+	return f;
+}
+
+crew_future *crew_executor_submit(crew_executor *ex, const crew_task *task, const void *arguments,
+				  const struct crew_submit_options *options, size_t size)
+{
+	struct crew_submit_options o;
+	struct port *port;
+	char text[200];
+	int rc = crew__executor_check(ex);
+
+	if (unlikely(rc))
+		return &crew__fixed[rc == CREW_EFORKED ? FIXED_FORKED : FIXED_HANDLE];
+	if (options) {
+		if (crew__options(&o, sizeof o, options, size))
+			return failed_future(base_of(ex), NULL, -EINVAL, "a submit option that this version does not know");
+		options = &o;
+	}
+	rc = refuse(ex, task, arguments, text, sizeof text);
+	if (unlikely(rc))
+		return failed_future(base_of(ex), options, rc, text);
+	port = crew__port(base_of(ex));
+	if (unlikely(!port))
+		return &crew__fixed[FIXED_NO_MEMORY];
+	return submit(ex, base_of(ex), port, task, arguments, options, STATE_OWNED);
+}
+
+int crew_executor_post(crew_executor *ex, const crew_task *task, const void *arguments)
+{
+	struct port *port;
+	char text[200];
+	int rc = crew__executor_check(ex);
+
+	if (rc == 0)
+		rc = refuse(ex, task, arguments, text, sizeof text);
+	if (rc)
+		return rc;
+	port = crew__port(base_of(ex));
+	if (!port)
+		return -ENOMEM;
+	return is_fixed(submit(ex, base_of(ex), port, task, arguments, NULL, STATE_DETACHED)) ? -ENOMEM : 0;
+}
+
+int crew_executor_run(crew_executor *ex, const crew_task *task, const void *arguments, void *y, size_t y_size, int y_type,
+		      crew_error *err)
+{
+	return crew_future_take(crew_executor_submit(ex, task, arguments, NULL, 0), y, y_size, y_type, err);
+}
+
+int crew_executor_submit_each(crew_executor *ex, const crew_task *task, const void *const *columns, crew_future **fs, size_t n,
+			      const struct crew_submit_options *options, size_t size)
+{
+	unsigned char *arguments;
+	struct port *port;
+	int count = 0, rc = crew__executor_check(ex);
+
+	if (rc)
+		return rc;
+	if (!task)
+		return CREW_ENOTASK;
+	if (n && (!fs || !columns || n > INT_MAX))
+		return -EINVAL;
+	arguments = calloc(1, task->arguments);
+	if (!arguments)
+		return -ENOMEM;
+	port = base_of(ex)->ops->batch_begin && !is_group(ex) ? crew__port(ex) : NULL;
+	if (port)
+		ex->ops->batch_begin(ex, port);
+	for (size_t i = 0; i < n; i++) {
+		crew__gather(task, columns, i, arguments);
+		fs[i] = crew_executor_submit(ex, task, arguments, options, size);
+		count += !(load_acquire_32(&fs[i]->state) & STATE_FAILED) || task_of(fs[i]);
+	}
+	if (port)
+		ex->ops->batch_end(ex, port);
+	free(arguments);
+	return count;
+}
+
+/* ---- all futures ---- */
+
+/* Call fn for each record that is not FREE, until it answers other than 0. Records come and go meanwhile. */
+static int each_record(crew_executor *ex, int (*fn)(crew_future *f, void *arg), void *arg)
+{
+	struct slab *slab;
+	int rc = 0;
+
+	pthread_mutex_lock(&ex->mutex);
+	slab = ex->slabs; /* it only grows at this end */
+	pthread_mutex_unlock(&ex->mutex);
+	for (; slab && rc == 0; slab = slab->next) {
+		uint32_t used = load_acquire_32(&slab->used);
+
+		for (uint32_t i = 0; i < used && rc == 0; i++)
+			if (phase_of(load_acquire_32(&slab->record[i].state)) != PHASE_FREE)
+				rc = fn(&slab->record[i], arg);
+	}
+	return rc;
+}
+
+static int each_future(crew_executor *ex, int (*fn)(crew_future *f, void *arg), void *arg)
+{
+	return is_group(ex) ? crew__group_each(ex, fn, arg) : each_record(ex, fn, arg);
+}
+
+/* Sleep until this incarnation of f is done. Nothing of it is touched but the word, so it may be recycled at any time. */
+static int outlast(crew_future *f, void *arg)
+{
+	uint64_t deadline = *(uint64_t *)arg;
+	uint32_t generation = ck_pr_load_32(&f->refs) & ~REFS_MASK;
+
+	for (;;) {
+		uint32_t s = load_acquire_32(&f->state);
+
+		if (phase_done(s) || phase_of(s) == PHASE_FREE || (ck_pr_load_32(&f->refs) & ~REFS_MASK) != generation)
+			return 0;
+		if (deadline != NEVER && crew__now() >= deadline)
+			return -ETIMEDOUT;
+		if ((s & STATE_WAITER) || ck_pr_cas_32(&f->state, s, s | STATE_WAITER))
+			crew__futex_wait(&f->state, s | STATE_WAITER, deadline, false); /* woken by crew__completed */
+	}
+}
+
+bool crew__inside(crew_executor *ex)
+{
+	return crew__in_callback(ex) || (ex->ops->inside && ex->ops->inside(ex));
+}
+
+int crew_executor_wait(crew_executor *ex, int ms)
+{
+	uint64_t deadline = crew__deadline(ms);
+	int rc = crew__executor_check(ex), failure;
+
+	if (rc)
+		return rc;
+	if (is_group(ex))
+		rc = crew__group_wait(ex, deadline);
+	else if (crew__inside(ex))
+		rc = -EDEADLK;
+	else if (ex->ops->drain)
+		rc = ex->ops->drain(ex, deadline);
+	else
+		rc = each_record(ex, outlast, &deadline);
+	if (rc)
+		return rc;
+	failure = ck_pr_load_int(&ex->first_failure);
+	ck_pr_store_int(&ex->first_failure, 0);
+	return crew__as_result(failure);
+}
+
+struct cancelling {
+	const char *reason;
+	bool running; /* ask those too */
+	int count;
+};
+
+static int cancel_one(crew_future *f, void *arg)
+{
+	struct cancelling *c = arg;
+	uint32_t s = load_acquire_32(&f->state);
+
+	if (phase_done(s) || (phase_of(s) == PHASE_RUNNING && !c->running))
+		return 0;
+	if (crew__cancel(f, c->reason) == 1 && !phase_done(s))
+		c->count++;
+	return 0;
+}
+
+int crew_executor_cancel(crew_executor *ex, const char *reason)
+{
+	struct cancelling c = { reason, true, 0 };
+	int rc = crew__executor_check(ex);
+
+	if (rc)
+		return rc;
+	each_future(ex, cancel_one, &c);
+	return c.count;
+}
+
+/* ---- shutdown and close ---- */
+
+static int count_one(crew_future *f, void *arg)
+{
+	if (!crew__done(f))
+		++*(int *)arg;
+	return 0;
+}
+
+int crew_executor_shutdown(crew_executor *ex, unsigned flags, int ms)
+{
+	struct cancelling c = { "the executor was shut down", flags & CREW_KILL_RUNNING, 0 };
+	uint64_t deadline = crew__deadline(ms);
+	int rc = crew__executor_check(ex), unfinished = 0;
+
+	if (rc)
+		return rc;
+	if (flags & ~(unsigned)(CREW_CANCEL_PENDING | CREW_KILL_RUNNING))
+		return -EINVAL;
+	if (ms != 0 && crew__inside(ex))
+		return -EDEADLK;
+	ck_pr_store_32(&ex->closed, 1);
+	ck_pr_fence_memory();
+	if (flags)
+		each_future(ex, cancel_one, &c);
+	ex->ops->shutdown(ex, deadline, flags & CREW_KILL_RUNNING);
+	each_future(ex, count_one, &unfinished);
+	return unfinished;
+}
+
+struct listing {
+	struct crew_unfinished *ret;
+	size_t n, count;
+};
+
+static int list_one(crew_future *f, void *arg)
+{
+	struct listing *l = arg;
+	uint32_t s = load_acquire_32(&f->state);
+	uintptr_t about = (uintptr_t)load_acquire_ptr((void *const *)&f->about);
+	bool pinned = (about & 1) && crew__pin(f);
+	const crew_task *task = pinned ? task_of(f) : about & 1 ? NULL : (const crew_task *)about;
+
+	if (!phase_done(s) && l->count++ < l->n)
+		l->ret[l->count - 1] = (struct crew_unfinished){
+			.future = s & STATE_DETACHED ? NULL : f,
+			.task = task ? task->name : "",
+			.where = task ? task->where : "",
+			.running = phase_of(s) == PHASE_RUNNING,
+			.age_ms = -1,
+		};
+	if (pinned)
+		crew__release(f);
+	return 0;
+}
+
+int crew_executor_unfinished(crew_executor *ex, struct crew_unfinished *ret, size_t n)
+{
+	struct listing l = { ret, ret ? n : 0, 0 };
+	int rc = crew__executor_check(ex);
+
+	if (rc)
+		return rc;
+	each_future(ex, list_one, &l);
+	return l.count > INT_MAX ? INT_MAX : (int)l.count;
+}
+
+static void free_ports(crew_executor *ex)
+{
+	struct port *port = ex->ports, *next;
+
+	for (; port; port = next) {
+		next = port->next;
+		if (ex->ops->port_fini)
+			ex->ops->port_fini(ex, port);
+		free(port);
+	}
+	if (crew__last_id == ex->id)
+		crew__last_id = 0;
+}
+
+crew_executor *crew_executor_close(crew_executor *ex)
+{
+	if (!ex || ex == &no_memory_executor || crew__executor_check(ex))
+		return NULL; /* a child's copy of its parent's executor goes when the child does */
+	if (crew__inside(ex) || ck_pr_load_32(&ex->groups))
+		return ex;
+	crew_executor_shutdown(ex, 0, CREW_FOREVER);
+	ex->ops->close(ex);
+	if (!is_group(ex)) {
+		crew__inbox_fini(ex->inbox);
+		ex->inbox = NULL;
+	}
+	crew__registry_remove(ex);
+	crew__shared_fini(ex);
+	crew__records_fini(ex);
+	free_ports(ex);
+	pthread_mutex_destroy(&ex->mutex);
+	ex->magic = 0;
+	free(ex);
+	return NULL;
+}
+
+/* ---- figures ---- */
+
+static int tally(crew_future *f, void *arg)
+{
+	struct crew_stats *stats = arg;
+	uint32_t phase = phase_of(load_acquire_32(&f->state));
+
+	stats->queued += phase == PHASE_PENDING;
+	stats->running += phase == PHASE_RUNNING;
+	return 0;
+}
+
+int crew_executor_stats(crew_executor *ex, struct crew_stats *ret, size_t size)
+{
+	struct crew_stats stats = { 0 };
+	int rc = crew__executor_check(ex);
+
+	if (rc)
+		return rc;
+	if (!ret)
+		return -EINVAL;
+	for (struct port *port = load_acquire_ptr((void *const *)&ex->ports); port; port = port->next)
+		stats.submitted += ck_pr_load_64(&port->submitted);
+	each_future(ex, tally, &stats);
+	stats.workers = ex->ops->workers(ex);
+	stats.failed = ck_pr_load_64(&ex->failed);
+	stats.cancelled = ck_pr_load_64(&ex->cancelled);
+	if (ex->ops->stats)
+		ex->ops->stats(ex, &stats);
+	if (stats.submitted > stats.queued + stats.running)
+		stats.done = stats.submitted - stats.queued - stats.running;
+	memset(ret, 0, size);
+	memcpy(ret, &stats, size < sizeof stats ? size : sizeof stats);
+	return 0;
+}

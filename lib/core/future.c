@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * future.c: what users do with one future: ask, wait, read, cancel, be told, give back; and promises, whose future they complete themselves.
+ *
+ * Everything here reads one word and decides; the backend is asked only while that word says that the future is not done. Each public function
+ * checks its pointer first (crew__check): from a wild or stale pointer comes a code, not a crash.
+ */
+#include <crew/future.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/futex.h"
+#include "core/context.h"
+#include "core/group.h"
+#include "core/waiting.h"
+
+/* ---- waiting ---- */
+
+bool crew__done(crew_future *f)
+{
+	crew_executor *ex;
+
+	if (phase_done(load_acquire_32(&f->state)))
+		return true;
+	ex = executor_of(f);
+	if (!ex->ops->refresh)
+		return false;
+	ex->ops->refresh(ex, f);
+	return phase_done(load_acquire_32(&f->state));
+}
+
+bool crew__on_this_stack(const crew_future *f)
+{
+	for (struct context *c = crew__context; c; c = c->outer)
+		if (c->future == f)
+			return true;
+	return false;
+}
+
+/* The wait of executors that have no better one. Pairs with the faa and the wake of crew__complete. */
+static int sleep_on_word(crew_future *f, uint64_t deadline)
+{
+	uint32_t s = load_acquire_32(&f->state);
+
+	if (crew__on_this_stack(f))
+		return -EDEADLK;
+	while (!phase_done(s)) {
+		if (!(s & STATE_WAITER)) {
+			if (!ck_pr_cas_32_value(&f->state, s, s | STATE_WAITER, &s))
+				continue;
+			s |= STATE_WAITER;
+		}
+		crew__futex_wait(&f->state, s, deadline, false);
+		return 0;
+	}
+	return 0;
+}
+
+/* Its own deadline has passed: if it has not started, it never will. */
+static void expire(crew_future *f)
+{
+	if (crew__revoke(f) == 1)
+		crew__fail_code(f, CREW_EDEADLINE, "its time was up before it started");
+}
+
+int crew__await(crew_future *f, uint64_t deadline)
+{
+	crew_executor *ex;
+	int rc;
+
+	while (!crew__done(f)) {
+		struct annex *a = annex_of(f);
+		uint64_t own = a && phase_of(ck_pr_load_32(&f->state)) == PHASE_PENDING ? a->deadline : NEVER;
+		uint64_t until = own < deadline ? own : deadline;
+
+		if (until != NEVER && crew__now() >= until) {
+			if (until == deadline)
+				return -ETIMEDOUT;
+			expire(f);
+			continue;
+		}
+		ex = executor_of(f);
+		rc = ex->ops->wait ? ex->ops->wait(ex, f, until) : sleep_on_word(f, until);
+		if (rc)
+			return crew__done(f) ? 0 : rc;
+	}
+	return 0;
+}
+
+bool crew__help(crew_future *f)
+{
+	crew_executor *ex = executor_of(f);
+
+	return ex->ops->help && ex->ops->help(ex, f);
+}
+
+/* ---- stopping ---- */
+
+static void ask_to_stop(crew_future *f)
+{
+	uint32_t s = ck_pr_load_32(&f->state);
+
+	while (!phase_done(s) && !(s & STATE_STOP))
+		if (ck_pr_cas_32_value(&f->state, s, s | STATE_STOP, &s))
+			return;
+}
+
+int crew__revoke(crew_future *f)
+{
+	crew_executor *ex = executor_of(f);
+
+	if (crew__done(f))
+		return -EALREADY;
+	if (ex->ops->cancel && !(ck_pr_load_32(&f->state) & STATE_HELD)) {
+		ask_to_stop(f);
+		return ex->ops->cancel(ex, f);
+	}
+	if (crew__claim_as(f, STATE_HELD))
+		return 1;
+	ask_to_stop(f);
+	return phase_done(load_acquire_32(&f->state)) ? -EALREADY : 0;
+}
+
+int crew__cancel(crew_future *f, const char *reason)
+{
+	int rc;
+
+	if (crew__done(f))
+		return phase_of(ck_pr_load_32(&f->state)) == PHASE_CANCELLED ? 1 : -EALREADY;
+	rc = crew__revoke(f);
+	if (rc == 1)
+		crew__cancelled(f, reason);
+	return rc;
+}
+
+int crew_future_cancel(crew_future *f, const char *reason)
+{
+	int rc = crew__check(f);
+
+	return rc ? rc : crew__cancel(f, reason);
+}
+
+int crew_cancel(crew_future *const *fs, size_t n)
+{
+	int count = 0;
+
+	if (!fs && n)
+		return -EINVAL;
+	for (size_t i = 0; i < n; i++)
+		if (fs[i] && crew_future_cancel(fs[i], NULL) == 1)
+			count++;
+	return count;
+}
+
+/* ---- asking ---- */
+
+bool crew_future_done(crew_future *f)
+{
+	return crew__check(f) == 0 && crew__done(f);
+}
+
+bool crew_future_running(crew_future *f)
+{
+	if (crew__check(f) || crew__done(f))
+		return false;
+	return phase_of(ck_pr_load_32(&f->state)) == PHASE_RUNNING;
+}
+
+bool crew_future_cancelled(crew_future *f)
+{
+	return crew__check(f) == 0 && crew__done(f) && phase_of(ck_pr_load_32(&f->state)) == PHASE_CANCELLED;
+}
+
+const char *crew_future_task(crew_future *f)
+{
+	const crew_task *task = crew__check(f) == 0 ? task_of(f) : NULL;
+
+	return task ? task->name : "";
+}
+
+/* ---- reading ---- */
+
+static int type_of(const crew_future *f)
+{
+	const crew_task *task = task_of(f);
+
+	return task ? task->result : annex_of(f)->type;
+}
+
+/* Class and size, by value: what crew_result may copy. */
+static const void *value_of(const crew_future *f, size_t size)
+{
+	return size > sizeof f->value.bytes ? f->value.large : (const void *)f->value.bytes;
+}
+
+/* 0, or why there is no value; f is done. */
+static int outcome(const crew_future *f)
+{
+	uint32_t s = load_acquire_32(&f->state);
+
+	if (phase_of(s) == PHASE_CANCELLED)
+		return -ECANCELED;
+	return s & STATE_FAILED ? CREW_ERAISED : 0;
+}
+
+static int read_value(crew_future *f, void *y, size_t size, int type)
+{
+	int rc = outcome(f);
+
+	if (rc)
+		return rc;
+	if (type != type_of(f) || size < CREW_TYPE_SIZE(type))
+		return CREW_ETYPE;
+	memcpy(y, value_of(f, CREW_TYPE_SIZE(type)), CREW_TYPE_SIZE(type));
+	return 0;
+}
+
+int crew_future_result(crew_future *f, void *y, size_t size, int type, int ms)
+{
+	int rc = crew__check(f);
+
+	if (rc == 0 && !y)
+		rc = -EINVAL;
+	if (rc == 0 && !phase_done(load_acquire_32(&f->state)))
+		rc = crew__await(f, crew__deadline(ms));
+	return rc ? rc : read_value(f, y, size, type);
+}
+
+int crew_future_wait(crew_future *f, int ms)
+{
+	int rc = crew__check(f);
+
+	if (rc == 0)
+		rc = crew__await(f, crew__deadline(ms));
+	return rc ? rc : outcome(f);
+}
+
+static const crew_error no_error = { .code = 0, .exit_status = -1 };
+static const crew_error handle_error = { .code = CREW_EHANDLE, .exit_status = -1, .message = "not a live future" };
+static const crew_error forked_error = {
+	.code = CREW_EFORKED, .exit_status = -1, .message = "the future belongs to the parent of this forked process"
+};
+static const crew_error deadlock_error = {
+	.code = -EDEADLK, .exit_status = -1, .message = "waiting for this future here could never end"
+};
+
+const crew_error *crew_future_error(crew_future *f)
+{
+	int rc = crew__check(f);
+
+	if (rc)
+		return rc == CREW_EFORKED ? &forked_error : &handle_error;
+	if (crew__await(f, NEVER))
+		return &deadlock_error;
+	return outcome(f) ? f->value.error : &no_error;
+}
+
+/* ---- taking ---- */
+
+/* A result that outlives its future: bytes in a block of their own, strings from malloc. */
+static int take_value(crew_future *f, void *y, size_t size, int type)
+{
+	enum crew_class class = CREW_TYPE_CLASS(type);
+	struct block *block;
+	crew_bytes run;
+	char *text;
+	int rc;
+
+	rc = read_value(f, y, size, type);
+	if (rc || (class != CREW_BYTES && class != CREW_STRING))
+		return rc;
+	run = f->value.run;
+	if (!run.data)
+		return 0;
+	if (class == CREW_STRING) {
+		text = strdup(run.data);
+		if (!text)
+			return -ENOMEM;
+		memcpy(y, &text, sizeof text);
+		return 0;
+	}
+	if ((ck_pr_load_32(&f->state) & STATE_HEAP) && (ck_pr_load_32(&f->refs) & REFS_MASK) == 1) {
+		ck_pr_and_32(&f->state, ~(uint32_t)STATE_HEAP); /* ours alone: the block changes hands */
+		return 0;
+	}
+	block = crew__block_new(run.len);
+	if (!block)
+		return -ENOMEM;
+	memcpy(block->data, run.data, run.len);
+	run.data = block->data;
+	memcpy(y, &run, sizeof run);
+	return 0;
+}
+
+int crew_future_take(crew_future *f, void *y, size_t size, int type, crew_error *err)
+{
+	int rc = crew__check(f);
+
+	if (rc == 0 && !phase_done(load_acquire_32(&f->state)))
+		rc = crew__await(f, NEVER);
+	if (err)
+		*err = rc ? (rc == CREW_EFORKED ? forked_error : rc == CREW_EHANDLE ? handle_error : deadlock_error)
+			  : *crew_future_error(f);
+	if (rc == CREW_EHANDLE || rc == CREW_EFORKED)
+		return rc;
+	if (rc == 0)
+		rc = y ? take_value(f, y, size, type) : -EINVAL;
+	crew_future_free(f);
+	return rc;
+}
+
+/* ---- being told ---- */
+
+int crew_future_on_done(crew_future *f, crew_done_fn *fn, void *arg)
+{
+	struct callback *cb;
+	int rc = crew__check(f);
+
+	if (rc)
+		return rc;
+	if (!fn)
+		return -EINVAL;
+	if (is_fixed(f)) {
+		fn(f, arg);
+		return 0;
+	}
+	crew__done(f);
+	cb = calloc(1, sizeof *cb);
+	if (!cb)
+		return -ENOMEM;
+	cb->fn = fn;
+	cb->arg = arg;
+	rc = crew__subscribe(f, cb);
+	if (rc)
+		free(cb);
+	return rc;
+}
+
+int crew_future_set_data(crew_future *f, void *data)
+{
+	int rc = crew__check(f);
+	struct annex *a;
+
+	if (rc)
+		return rc;
+	a = is_fixed(f) ? NULL : crew__annex(f);
+	if (!a)
+		return -ENOMEM;
+	ck_pr_store_ptr(&a->data, data);
+	return 0;
+}
+
+void *crew_future_data(crew_future *f)
+{
+	struct annex *a = crew__check(f) == 0 ? annex_of(f) : NULL;
+
+	return a ? ck_pr_load_ptr(&a->data) : NULL;
+}
+
+/* ---- giving back ---- */
+
+crew_future *crew_future_free(crew_future *f)
+{
+	uint32_t s;
+
+	if (crew__check(f) || is_fixed(f))
+		return NULL;
+	s = ck_pr_load_32(&f->state);
+	if (phase_done(s) && (s & STATE_OWNED) && (ck_pr_load_32(&f->refs) & REFS_MASK) == 1 && !(f->about & 1)) {
+		ck_pr_fence_acquire();
+		crew__recycle(f); /* done, nobody but us refers to it, nobody can pin it */
+		return NULL;
+	}
+	do {
+		if (!(s & STATE_OWNED))
+			return NULL; /* given back already */
+	} while (!ck_pr_cas_32_value(&f->state, s, s & ~(uint32_t)STATE_OWNED, &s));
+	if (!phase_done(s) && !task_of(f) && (ck_pr_load_32(&f->refs) & REFS_MASK) <= (s & STATE_NOTIFY ? 2 : 1) &&
+	    crew__claim(f))
+		crew__fail_code(f, CREW_EBROKEN, "its promise was given back before it was kept");
+	crew__release(f);
+	return NULL;
+}
+
+crew_future *crew_future_ref(crew_future *f)
+{
+	if (crew__check(f) == 0 && !is_fixed(f))
+		crew__retain(f);
+	return f;
+}
+
+crew_future *crew_future_unref(crew_future *f)
+{
+	if (crew__check(f) == 0 && !is_fixed(f))
+		crew__release(f);
+	return NULL;
+}

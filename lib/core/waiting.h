@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * waiting.h: the one way in which anybody waits for a future, and the one way in which anybody stops one from starting.
+ */
+#ifndef CREW_LIB_WAITING_H
+#define CREW_LIB_WAITING_H
+
+#include "core/executor_ops.h"
+
+/* Bring f's word up to date and say whether it is done. Never blocks. */
+bool crew__done(crew_future *f);
+
+/* Until f is done: 0; -ETIMEDOUT; -EDEADLK. A task whose own deadline passes before it starts is failed on the way. */
+int crew__await(crew_future *f, uint64_t deadline);
+
+/* Run f here if that may be done: true: it is done now. */
+bool crew__help(crew_future *f);
+
+/* Claim f before it starts: 1 claimed, complete it; 0 it runs, and has been asked to stop; -EALREADY it is done. */
+int crew__revoke(crew_future *f);
+
+/* crew_future_cancel() of a checked future. */
+int crew__cancel(crew_future *f, const char *reason);
+
+/* Is f running further down this thread's own stack? */
+bool crew__on_this_stack(const crew_future *f);
+
+#endif
