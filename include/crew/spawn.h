@@ -59,7 +59,7 @@ CREW__INLINE struct crew_frame **crew__push(struct crew_frame *frame)
 /* True: the frame is ours again and its function is to be called here. */
 CREW__INLINE bool crew__pop(struct crew_frame *frame, struct crew_frame **slot)
 {
-	if (__builtin_expect(slot >= crew_frames.split && slot < crew_frames.head, 1)) {
+	if (__builtin_expect(slot >= crew_frames.split && (uintptr_t)(slot) + sizeof(slot) == (uintptr_t)crew_frames.head, 1)) {
 		crew_frames.head = slot;
 		return true;
 	}

@@ -8,7 +8,8 @@
  *
  * head and split (as a pointer) are the owner's; `shared` = tail:32 | split:32 changes by CAS only: a thief takes the oldest shared frame by
  * tail + 1, the owner shares by moving split up and takes back by moving it down. A slot is read *after* winning it, so
- * that numbers may come round again. All frames from split up are the owner's without any atomic.
+ * that numbers may come round again. All frames from split up are the owner's without any atomic. Syncs come in any order: one that takes back
+ * an older frame takes the newer ones out of the array too, and their syncs find that they stand there no more and simply call.
  *
  * Asking for frames. `limit` lies in the owner's thread-local memory, which ends with its thread, so a thief must not touch it
  * unannounced. `armed` says who may: FRAMES_DISARMED (limit is the array's end) –CAS→ FRAMES_ARMING (the winner writes limit = 0) →
@@ -105,8 +106,6 @@ int crew__frames_attach(struct thread_worker *w)
 
 void crew__frames_detach(struct thread_worker *w)
 {
-	if (w->frames)
-		crew__frames_rest(w);
 	while (ck_pr_load_32(&w->armed) != FRAMES_ARMED) {
 		crew__frames_arm(w);
 		ck_pr_stall(); /* a thief is between its CAS and its store */
@@ -119,16 +118,6 @@ void crew__frames_free(struct thread_worker *w)
 {
 	if (w->frames)
 		munmap(w->frames, FRAMES_MAX * sizeof *w->frames);
-}
-
-/* Between tasks all is joined. Joins in another order than the reverse may have left the numbers above 0. */
-void crew__frames_rest(struct thread_worker *w)
-{
-	uint64_t shared = ck_pr_load_64(&w->shared);
-
-	crew_frames.head = crew_frames.split = w->frames;
-	while (shared && !shared_cas(w, &shared, 0))
-		;
 }
 
 /* ---- owner ---- */
@@ -146,7 +135,7 @@ static uint32_t share(struct thread_worker *w, uint32_t most)
 		if (goal <= split)
 			return split - tail;
 		for (uint32_t i = split; i < goal; i++) {
-			w->frames[i]->task = w->nested ? w->nested : w->context.future;
+			w->frames[i]->task = w->enclosing ? w->enclosing : w->context.future;
 			ck_pr_store_32(&w->frames[i]->thief, THIEF(w->index, 0)); /* nobody yet */
 			ck_pr_store_32(&w->frames[i]->state, FRAME_SHARED);
 		}
@@ -230,16 +219,24 @@ static void join(struct thread_worker *w, struct crew_frame *frame)
 	adopt(frame);
 }
 
-/* The frame is joined: if it was the highest that was taken, the numbers go back. */
+/*
+ * The frame is joined. If it was the highest that was taken, the numbers go back below it, and below those that were joined before it in
+ * another order than the reverse; else it leaves a mark for the one that will.
+ */
 static void step_back(struct thread_worker *w, uint32_t index)
 {
 	uint64_t shared = load_acquire_64(&w->shared);
+	uint32_t bottom = index;
 
+	while (bottom > 0 && !w->frames[bottom - 1])
+		bottom--;
 	do {
-		if (tail_of(shared) != index + 1)
+		if (tail_of(shared) != index + 1) {
+			w->frames[index] = NULL;
 			return;
-	} while (!shared_cas(w, &shared, shared_make(index, index)));
-	crew_frames.head = crew_frames.split = w->frames + index;
+		}
+	} while (!shared_cas(w, &shared, shared_make(bottom, bottom)));
+	crew_frames.head = crew_frames.split = w->frames + bottom;
 	crew__frames_arm(w);
 }
 
@@ -249,10 +246,11 @@ int crew_sync_slow(struct crew_frame *frame, struct crew_frame **slot)
 	uint32_t index;
 	uint64_t shared;
 
-	if (!w || !slot || slot >= crew_frames.split) {
-		if (slot < crew_frames.head)
-			crew_frames.head = slot;
-		return 0; /* never pushed, or an older one was joined before and took this one back with it */
+	if (slot >= crew_frames.head || *slot != frame)
+		return 0; /* never pushed, or an older one was synced before and took it back too */
+	if (slot >= crew_frames.split) {
+		crew_frames.head = slot;
+		return 0;
 	}
 	index = (uint32_t)(slot - w->frames);
 	shared = load_acquire_64(&w->shared);
@@ -274,20 +272,21 @@ static void run_stolen(struct thread_worker *thief, struct crew_frame *frame)
 {
 	struct context c;
 	struct annex *a = frame->task ? annex_of(frame->task) : NULL;
-	uint32_t depth = thief->depth;
+	crew_future *outer = thief->enclosing;
 
+	crew__frames_share(thief); /* what is private from here on belongs to frame->task */
+	thief->enclosing = frame->task;
 	crew__context_init(&c, &thief->pool->base, thief->index);
 	c.future = frame->task;
 	if (a)
 		c.deadline = a->deadline;
-	ck_pr_store_32(&thief->depth, depth + 1);
 	frame->run(frame);
-	ck_pr_store_32(&thief->depth, depth);
 	frame->raised = c.raised;
 	frame->blocks = c.blocks;
 	c.raised = NULL;
 	c.blocks = NULL;
 	crew__context_fini(&c);
+	thief->enclosing = outer;
 	ck_pr_fence_release(); /* pairs with the acquire in join */
 	if (ck_pr_fas_32(&frame->state, FRAME_DONE) == FRAME_SLEEPING)
 		crew__futex_wake(&frame->state, 1, false); /* by address: the frame may be gone */

@@ -90,13 +90,7 @@ static int threads_workers(crew_executor *ex)
 
 static void threads_stats(crew_executor *ex, struct crew_stats *ret)
 {
-	struct thread_pool *pool = pool_of(ex);
-	uint32_t high = load_acquire_32(&pool->high);
-
-	ret->workers = (int)ck_pr_load_32(&pool->alive);
-	ret->running = ck_pr_load_32(&pool->helpers);
-	for (uint32_t i = 0; i < high; i++)
-		ret->running += (ck_pr_load_32(&pool->workers[i].end) != 0) + ck_pr_load_32(&pool->workers[i].depth);
+	ret->workers = (int)ck_pr_load_32(&pool_of(ex)->alive);
 }
 
 /* ---- the end ---- */

@@ -49,7 +49,7 @@ struct thread_worker {
 	struct thread_port *port;	/* NULL: no memory for one */
 	struct injection *last_queue;	/* where it last found something */
 	struct thread_port *cursor;	/* where its round over the ports begins */
-	crew_future *nested;		/* the task it runs in place while it waits, or NULL */
+	crew_future *enclosing;		/* the task it runs in place, or a stolen frame of; NULL: its context's */
 	char *stack_floor;		/* below this a wait runs nothing in place any more */
 	uint64_t last_wake, moved_at;	/* ns */
 	uint32_t looks, random, crowded;
@@ -80,7 +80,6 @@ struct thread_worker {
 	/* it writes, thieves and watchers read */
 	uint32_t next CREW__ALIGNED;	/* of the batch, the next to run … */
 	uint32_t end;			/* … and where it ends; 0: no batch is running */
-	uint32_t depth;			/* tasks running in place below the current one */
 	uint32_t runs;			/* tasks begun, modulo 2^32 */
 	crew_future *batch[BATCH_MAX];
 
@@ -118,7 +117,6 @@ struct thread_pool {
 
 	/* any thread, atomic, on transitions */
 	uint32_t blocked CREW__ALIGNED; /* workers asleep inside a task */
-	uint32_t helpers;		/* outside threads that run a task here */
 	uint32_t alive;			/* threads started and not ended; shutdown sleeps on it */
 	uint32_t high;			/* workers with an index at or above it never had a thread */
 	uint64_t create_after;		/* ns; after a pthread_create that failed */
@@ -206,7 +204,6 @@ void crew__fail_waiting(struct thread_pool *pool);
 int crew__frames_attach(struct thread_worker *w); /* by its thread. -ENOMEM: it will do plain calls */
 void crew__frames_detach(struct thread_worker *w);
 void crew__frames_free(struct thread_worker *w); /* at close */
-void crew__frames_rest(struct thread_worker *w); /* between tasks */
 void crew__frames_share(struct thread_worker *w); /* before its owner blocks, or runs another task in place */
 void crew__frames_arm(struct thread_worker *victim); /* ask for frames */
 bool crew__frames_any(const struct thread_worker *w);

@@ -93,8 +93,6 @@ static void run(struct thread_worker *w, crew_future *f)
 	ck_pr_store_32(&w->runs, w->runs + 1);
 	w->quota -= w->quota != INT_MAX;
 	crew__run(&w->context, f);
-	if (unlikely(crew_frames.head != w->frames))
-		crew__frames_rest(w);
 }
 
 /* After the token was given back: everything after is seen after, and the claim is a full barrier where a CAS is one. */

@@ -173,14 +173,12 @@ static int wait_in_worker(struct thread_worker *w, crew_future *f, uint64_t dead
 
 static void run_in_worker(struct thread_worker *w, crew_future *f)
 {
-	crew_future *outer = w->nested;
+	crew_future *outer = w->enclosing;
 
 	crew__frames_share(w); /* what is private from here on belongs to f */
-	w->nested = f;
-	ck_pr_store_32(&w->depth, w->depth + 1);
+	w->enclosing = f;
 	crew__run_nested(&w->pool->base, f, w->index);
-	ck_pr_store_32(&w->depth, w->depth - 1);
-	w->nested = outer;
+	w->enclosing = outer;
 }
 
 bool crew__threads_help(crew_executor *ex, crew_future *f)
@@ -195,13 +193,10 @@ bool crew__threads_help(crew_executor *ex, crew_future *f)
 		return false; /* too deep: a sleep needs no stack */
 	if (phase_of(ck_pr_load_32(&f->state)) != PHASE_PENDING || !crew__claim_as(f, STATE_HELD))
 		return false;
-	if (mine) {
+	if (mine)
 		run_in_worker(w, f);
-	} else {
-		ck_pr_faa_32(&pool->helpers, 1);
-		crew__run_nested(ex, f, -1);
-		ck_pr_faa_32(&pool->helpers, (uint32_t)-1);
-	}
+	else
+		crew__run_nested(ex, f, pool->count); /* of no worker's index */
 	return true;
 }
 
