@@ -325,15 +325,17 @@ static int submit_with(crew_executor *ex, crew_executor *base, struct port *port
 	return base->ops->submit(base, port, f, base->ops->shares_memory ? NULL : arguments);
 }
 
-/* Make and submit one. flags: STATE_OWNED, or STATE_DETACHED for a post. The port is base's. */
-static inline crew_future *submit(crew_executor *ex, crew_executor *base, struct port *port, const crew_task *task,
-				  const void *arguments, const struct crew_submit_options *options, uint32_t flags)
+/* Make and submit one. flags: STATE_OWNED, or STATE_DETACHED for a post, whose record is not the caller's to look at. The port is base's. */
+static inline int submit(crew_executor *ex, crew_executor *base, struct port *port, const crew_task *task, const void *arguments,
+			 const struct crew_submit_options *options, uint32_t flags, crew_future **ret)
 {
 	crew_future *f = crew__record_new(port);
 	int rc;
 
+	*ret = &crew__fixed[FIXED_NO_MEMORY];
 	if (unlikely(!f))
-		return &crew__fixed[FIXED_NO_MEMORY];
+		return -ENOMEM;
+	*ret = f;
 	ck_pr_store_64(&port->submitted, port->submitted + 1);
 	if (likely(ex == base && !options && crew__fits(task))) {
 		if (base->ops->shares_memory)
@@ -346,7 +348,7 @@ static inline crew_future *submit(crew_executor *ex, crew_executor *base, struct
 	}
 	if (unlikely(rc) && crew__claim_as(f, STATE_HELD))
 		crew__fail_code(f, rc, "%s", crew_strerror(rc));
-	return f;
+	return rc;
 }
 
 crew_future *crew_executor_submit(crew_executor *ex, const crew_task *task, const void *arguments,
@@ -354,6 +356,7 @@ crew_future *crew_executor_submit(crew_executor *ex, const crew_task *task, cons
 {
 	struct crew_submit_options o;
 	struct port *port;
+	crew_future *f;
 	char text[200];
 	int rc = crew__executor_check(ex);
 
@@ -370,12 +373,14 @@ crew_future *crew_executor_submit(crew_executor *ex, const crew_task *task, cons
 	port = crew__port(base_of(ex));
 	if (unlikely(!port))
 		return &crew__fixed[FIXED_NO_MEMORY];
-	return submit(ex, base_of(ex), port, task, arguments, options, STATE_OWNED);
+	submit(ex, base_of(ex), port, task, arguments, options, STATE_OWNED, &f);
+	return f;
 }
 
 int crew_executor_post(crew_executor *ex, const crew_task *task, const void *arguments)
 {
 	struct port *port;
+	crew_future *f;
 	char text[200];
 	int rc = crew__executor_check(ex);
 
@@ -386,7 +391,7 @@ int crew_executor_post(crew_executor *ex, const crew_task *task, const void *arg
 	port = crew__port(base_of(ex));
 	if (!port)
 		return -ENOMEM;
-	return is_fixed(submit(ex, base_of(ex), port, task, arguments, NULL, STATE_DETACHED)) ? -ENOMEM : 0;
+	return submit(ex, base_of(ex), port, task, arguments, NULL, STATE_DETACHED, &f);
 }
 
 int crew_executor_run(crew_executor *ex, const crew_task *task, const void *arguments, void *y, size_t y_size, int y_type,
