@@ -72,10 +72,10 @@ _Noreturn void test_skip(const char *why);
 	} while (0)
 
 /* Numbers and pointers of any type. Both are shown when they differ. */
-#define CHECK_EQ(a_, b_) TEST_COMPARE(a_, ==, b_)
-#define CHECK_NE(a_, b_) TEST_COMPARE(a_, !=, b_)
-#define CHECK_LE(a_, b_) TEST_COMPARE(a_, <=, b_)
-#define CHECK_GE(a_, b_) TEST_COMPARE(a_, >=, b_)
+#define CHECK_EQ(a_, b_) TEST_COMPARE(a_, ==, b_, #a_ " == " #b_)
+#define CHECK_NE(a_, b_) TEST_COMPARE(a_, !=, b_, #a_ " != " #b_)
+#define CHECK_LE(a_, b_) TEST_COMPARE(a_, <=, b_, #a_ " <= " #b_)
+#define CHECK_GE(a_, b_) TEST_COMPARE(a_, >=, b_, #a_ " >= " #b_)
 
 /* Strings, either of which may be NULL; and that the first contains the second. */
 #define CHECK_STR(a_, b_) test_same_string((a_), (b_), #a_, __FILE__, __LINE__)
@@ -85,14 +85,14 @@ _Noreturn void test_fail(const char *file, int line, const char *format, ...) __
 void test_same_string(const char *a, const char *b, const char *text, const char *file, int line);
 void test_has_string(const char *a, const char *b, const char *text, const char *file, int line);
 
-#define TEST_COMPARE(a_, op_, b_)                                                                            \
+#define TEST_COMPARE(a_, op_, b_, text_)                                                                      \
 	do {                                                                                                 \
 		__typeof__(a_) test_a_ = (a_);                                                               \
 		__typeof__(b_) test_b_ = (b_);                                                               \
 		char test_text_[2][48];                                                                      \
 		_Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wsign-compare\"")          \
 		if (!(test_a_ op_ test_b_))                                                                  \
-			test_fail(__FILE__, __LINE__, "%s %s %s: %s and %s", #a_, #op_, #b_,                 \
+			test_fail(__FILE__, __LINE__, "%s: %s and %s", text_,                                \
 				  test_show(test_text_[0], TEST_KIND_OF(test_a_), &test_a_, sizeof test_a_), \
 				  test_show(test_text_[1], TEST_KIND_OF(test_b_), &test_b_, sizeof test_b_)); \
 		_Pragma("GCC diagnostic pop")                                                                \

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * groups.c: crew_group(), an executor over each executor.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "gate.h"
+#include "kinds.h"
+
+CREW_TASK(int, twice, (int, n))
+{
+	return 2 * n;
+}
+CREW_TASK(int, fails)
+{
+	return crew_raise(EIO, "it fails");
+}
+/* Counts how many are inside at once; count[1] keeps the most. */
+CREW_TASK(int, crowd, (crew_bytes, gate))
+{
+	struct gate *g = gate.data;
+	uint32_t now = __atomic_add_fetch(&g->count[0], 1, __ATOMIC_SEQ_CST), most = gate_count(g, 1);
+
+	while (now > most && !__atomic_compare_exchange_n(&g->count[1], &most, now, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		;
+	for (int i = 0; i < 2000; i++)
+		gate_count(g, 0);
+	__atomic_sub_fetch(&g->count[0], 1, __ATOMIC_SEQ_CST);
+	return 1;
+}
+
+/* What an executor does, a group does, on the other's workers. */
+TEST_EACH(a_group_runs_tasks, ex)
+{
+	int y = 0, in[] = { 1, 2, 3 }, out[3];
+
+	CREW_SCOPE (g, crew_group(ex)) {
+		CHECK_EQ(crew_executor_error(g, NULL), 0);
+		CHECK_EQ(crew_result(crew_submit(g, twice, 4), &y), 0);
+		CHECK_EQ(y, 8);
+		CHECK_EQ(crew_map(g, twice, in, out, 3), 0);
+		CHECK_EQ(out[2], 6);
+	}
+}
+
+/* Its end waits for its own tasks, and for no others. */
+TEST_EACH(the_end_of_a_group_waits_for_its_tasks_only, ex)
+{
+	GATE (outside, ex);
+	GATE (inside, ex);
+
+	NOT_WHERE(SINGLE, "the other task would hold the only worker");
+	crew_submit(ex, held, outside.bytes, 0);
+	CREW_SCOPE (g, crew_group(ex))
+		for (int i = 0; i < 20; i++)
+			crew_submit(g, counted, inside.bytes, 0);
+	CHECK_EQ(gate_count(inside.at, 0), 20u);
+}
+
+/* Each group waits for its own, and learns of its own failures. */
+TEST_EACH(groups_have_barriers_of_their_own, ex)
+{
+	GATE (g, ex);
+
+	CREW_SCOPE (a, crew_group(ex)) {
+		CREW_SCOPE (b, crew_group(ex)) {
+			crew_submit(a, counted, g.bytes, 0);
+			crew_submit(b, fails);
+			CHECK_EQ(crew_executor_wait(a, CREW_FOREVER), 0);
+			CHECK_EQ(gate_count(g.at, 0), 1u);
+			CHECK_EQ(crew_executor_wait(b, CREW_FOREVER), -EIO);
+		}
+	}
+}
+
+/* CARRY_ON, the default: a failure harms nobody. */
+TEST_EACH(siblings_carry_on_by_default, ex)
+{
+	GATE (g, ex);
+
+	CREW_SCOPE (group, crew_group(ex)) {
+		crew_submit(group, fails);
+		for (int i = 0; i < 10; i++)
+			crew_submit(group, counted, g.bytes, 0);
+	}
+	CHECK_EQ(gate_count(g.at, 0), 10u);
+}
+
+/* CANCEL_SIBLINGS: the first failure asks what runs to stop … */
+TEST_EACH(a_failure_asks_running_siblings_to_stop, ex)
+{
+	GATE (g, ex);
+	int y = 0;
+
+	NOT_WHERE(SINGLE, "needs a task that runs while another fails");
+	CREW_SCOPE (group, crew_group(ex, .on_error = CREW_CANCEL_SIBLINGS)) {
+		crew_future *running = crew_submit(group, stoppable, g.bytes);
+
+		gate_await(g.at, 1);
+		crew_submit(group, fails);
+		CHECK_EQ(crew_result(running, &y), 0); /* the gate is never opened */
+		CHECK_EQ(y, 1);
+	}
+}
+
+/* … and cancels what waits. */
+TEST_EACH(a_failure_cancels_waiting_siblings, ex)
+{
+	GATE (g, ex);
+	crew_future *bad, *waiting[10];
+
+	NOT_WHERE(IMMEDIATE, "nothing waits");
+	CREW_SCOPE (group, crew_group(ex, .on_error = CREW_CANCEL_SIBLINGS, .max_running = 1)) {
+		bad = crew_submit(group, held_failure, g.bytes, EIO);
+		for (int i = 0; i < 10; i++)
+			waiting[i] = crew_submit(group, counted, g.bytes, 0);
+		gate_open(g.at);
+		CHECK_EQ(crew_future_error(bad)->code, EIO);
+		for (int i = 0; i < 10; i++)
+			CHECK_EQ(crew_future_wait(waiting[i], CREW_FOREVER), -ECANCELED);
+		CHECK_EQ(gate_count(g.at, 0), 0u);
+	}
+}
+
+/* max_running: no more of the group's tasks are under way at a time. */
+TEST_EACH(max_running_limits_what_runs, ex)
+{
+	GATE (g, ex);
+
+	for (int limit = 1; limit <= 2; limit++)
+		CREW_SCOPE (group, crew_group(ex, .max_running = limit)) {
+			for (int i = 0; i < 200; i++)
+				crew_submit(group, crowd, g.bytes);
+			CHECK_EQ(crew_executor_wait(group, CREW_FOREVER), 0);
+			CHECK_LE(gate_count(g.at, 1), (uint32_t)limit);
+			CHECK_GE(gate_count(g.at, 1), 1u);
+		}
+}
+
+/* Those beyond the limit wait, in order, and do not hold up others. */
+TEST_EACH(what_is_beyond_max_running_waits_in_order, ex)
+{
+	GATE (g, ex);
+
+	CREW_SCOPE (group, crew_group(ex, .max_running = 1)) {
+		for (int i = 0; i < 100; i++)
+			crew_submit(group, logged, g.bytes, i);
+		CHECK_EQ(crew_executor_wait(group, CREW_FOREVER), 0);
+		for (int i = 0; i < 100; i++)
+			CHECK_EQ(g.at->log[i], i);
+	}
+}
+
+/* REJECT: what does not fit has failed with -EAGAIN. */
+TEST_EACH(a_full_group_rejects, ex)
+{
+	GATE (g, ex);
+	crew_future *fs[6];
+
+	NOT_WHERE(IMMEDIATE, "a group over it is never full");
+	CREW_SCOPE (group, crew_group(ex, .max_running = 1, .max_queued = 2, .when_full = CREW_REJECT)) {
+		for (int i = 0; i < 6; i++)
+			fs[i] = crew_submit(group, held, g.bytes, i);
+		for (int i = 3; i < 6; i++) {
+			CHECK(crew_future_done(fs[i]));
+			CHECK_EQ(crew_future_error(fs[i])->code, -EAGAIN);
+		}
+		gate_open(g.at);
+		for (int i = 0; i < 3; i++)
+			CHECK_EQ(crew_future_wait(fs[i], CREW_FOREVER), 0);
+		CHECK_EQ(crew_future_wait(crew_submit(group, twice, 1), CREW_FOREVER), 0);
+	}
+}
+
+/* DROP_OLDEST: the oldest that waits is cancelled. */
+TEST_EACH(a_full_group_drops_the_oldest, ex)
+{
+	GATE (g, ex);
+	crew_future *fs[5];
+
+	NOT_WHERE(IMMEDIATE, "a group over it is never full");
+	CREW_SCOPE (group, crew_group(ex, .max_running = 1, .max_queued = 2, .when_full = CREW_DROP_OLDEST)) {
+		for (int i = 0; i < 5; i++)
+			fs[i] = crew_submit(group, held, g.bytes, i);
+		CHECK(crew_future_cancelled(fs[1]) && crew_future_cancelled(fs[2]));
+		gate_open(g.at);
+		CHECK_EQ(crew_future_wait(fs[0], CREW_FOREVER), 0);
+		CHECK_EQ(crew_future_wait(fs[3], CREW_FOREVER), 0);
+		CHECK_EQ(crew_future_wait(fs[4], CREW_FOREVER), 0);
+	}
+}
+
+/* CALLER_RUNS: submit comes back with a future that is done. */
+CREW_TASK(int, on_thread, (crew_bytes, gate), (uintptr_t, caller))
+{
+	gate_add(gate.data, 0);
+	return (uintptr_t)pthread_self() == caller;
+}
+TEST_EACH(a_full_group_has_the_caller_run_it, ex)
+{
+	GATE (g, ex);
+	crew_future *f;
+	int y = 0;
+
+	NOT_WHERE(IMMEDIATE, "a group over it is never full");
+	CREW_SCOPE (group, crew_group(ex, .max_running = 1, .max_queued = 1, .when_full = CREW_CALLER_RUNS)) {
+		crew_submit(group, held, g.bytes, 0);
+		crew_submit(group, held, g.bytes, 1);
+		f = crew_submit(group, on_thread, g.bytes, (uintptr_t)pthread_self());
+		CHECK(crew_future_done(f));
+		CHECK_EQ(crew_result(f, &y), 0);
+		CHECK_EQ(y, 1);
+		gate_open(g.at);
+	}
+}
+
+/* BLOCK: the submitter waits until there is room; no future is lost. */
+static void *opens_when_one_arrived(void *gate)
+{
+	gate_await(gate, 1);
+	gate_open(gate);
+	return NULL;
+}
+TEST_EACH(a_full_group_blocks_the_submitter, ex)
+{
+	GATE (g, ex);
+	pthread_t thread;
+	crew_future *fs[50];
+	int y;
+
+	CHECK_EQ(pthread_create(&thread, NULL, opens_when_one_arrived, g.at), 0);
+	CREW_SCOPE (group, crew_group(ex, .max_running = 1, .max_queued = 1)) {
+		for (int i = 0; i < 50; i++)
+			fs[i] = crew_submit(group, held, g.bytes, i);
+		for (int i = 0; i < 50; i++) {
+			CHECK_EQ(crew_result(fs[i], &y), 0);
+			CHECK_EQ(y, i);
+		}
+	}
+	pthread_join(thread, NULL);
+}
+
+/* Blocked inside a worker it works along: a pool of one does not deadlock. */
+CREW_TASK(int, fills_a_group)
+{
+	int y, total = 0;
+	crew_future *fs[20];
+
+	CREW_SCOPE (group, crew_group(crew_task_executor(), .max_running = 1, .max_queued = 1)) {
+		for (int i = 0; i < 20; i++)
+			fs[i] = crew_submit(group, twice, 1);
+		for (int i = 0; i < 20; i++)
+			total += crew_result(fs[i], &y) == 0 ? y : -1000;
+	}
+	return total;
+}
+TEST_EACH(a_task_may_fill_a_group, ex)
+{
+	int y = 0;
+
+	CHECK_EQ(crew_result(crew_submit(ex, fills_a_group), &y), 0);
+	CHECK_EQ(y, 40);
+}
+
+/* timeout_ms: for the whole group, from its opening; then it is cancelled. */
+TEST_EACH(a_group_out_of_time_is_cancelled, ex)
+{
+	GATE (g, ex);
+	crew_future *running, *waiting;
+	int y = 0;
+
+	NOT_WHERE(IMMEDIATE, "nothing is left running");
+	CREW_SCOPE (group, crew_group(ex, .timeout_ms = 50, .max_running = 1)) {
+		running = crew_submit(group, stoppable, g.bytes);
+		waiting = crew_submit(group, counted, g.bytes, 0);
+		crew_future_wait(running, CREW_FOREVER);
+		CHECK_NE(crew_future_wait(waiting, CREW_FOREVER), 0);
+		if (crew_result(running, &y) == 0)
+			CHECK_EQ(y, 1);
+	}
+	CHECK_EQ(gate_count(g.at, 0), 0u);
+}
+
+/* A group in a group. */
+TEST_EACH(groups_nest, ex)
+{
+	int y = 0;
+
+	CREW_SCOPE (outer, crew_group(ex, .max_running = 2))
+		CREW_SCOPE (inner, crew_group(outer, .max_running = 1)) {
+			CHECK_EQ(crew_result(crew_submit(inner, twice, 21), &y), 0);
+			CHECK_EQ(y, 42);
+		}
+}
+
+/* A group's futures go with the group; the executor lives on. */
+TEST_EACH(many_groups_come_and_go, ex)
+{
+	int y = 0;
+
+	for (int round = 0; round < 100; round++)
+		CREW_SCOPE (group, crew_group(ex))
+			for (int i = 0; i < 10; i++)
+				crew_submit(group, twice, i);
+	CHECK_EQ(crew_result(crew_submit(ex, twice, 3), &y), 0);
+	CHECK_EQ(y, 6);
+}
+
+/* A cancel or a shutdown of a group is the group's alone. */
+TEST_EACH(shutting_a_group_down_leaves_the_executor, ex)
+{
+	int y = 0;
+
+	CREW_SCOPE (group, crew_group(ex)) {
+		CHECK_EQ(crew_executor_shutdown(group, CREW_CANCEL_PENDING, CREW_FOREVER), 0);
+		CHECK_EQ(crew_future_error(crew_submit(group, twice, 1))->code, CREW_ESHUTDOWN);
+		CHECK_EQ(crew_result(crew_submit(ex, twice, 3), &y), 0);
+		CHECK_EQ(y, 6);
+	}
+}
+
+/* A task of a group that submits to its own executor. */
+CREW_TASK(int, submits_inside)
+{
+	int y = 0;
+
+	return crew_run(crew_task_executor(), &y, twice, 5) == 0 ? y : -1;
+}
+TEST_EACH(a_task_of_a_group_may_submit, ex)
+{
+	int y = 0;
+
+	CREW_SCOPE (group, crew_group(ex)) {
+		CHECK_EQ(crew_result(crew_submit(group, submits_inside), &y), 0);
+		CHECK_EQ(y, 10);
+	}
+}
