@@ -184,6 +184,8 @@ void crew__completed(crew_future *f, uint32_t state)
 			crew__inbox_put(a->inbox, f);
 		if (a->group)
 			crew__group_done(a->group, f);
+		store_release_32(&a->settled, 1); /* pairs with outlast_callbacks */
+		crew__futex_wake(&a->settled, INT_MAX, false);
 		crew__release(f);
 	}
 	if (state & STATE_DETACHED) {

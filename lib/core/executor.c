@@ -236,7 +236,7 @@ static int refuse(crew_executor *ex, const crew_task *task, const void *argument
 
 int crew__refuse(crew_executor *ex, const crew_task *task)
 {
-	char text[200];
+	char text[sizeof ((crew_error *)0)->message];
 
 	return refuse(ex, task, task, text, sizeof text);
 }
@@ -357,7 +357,7 @@ crew_future *crew_executor_submit(crew_executor *ex, const crew_task *task, cons
 	struct crew_submit_options o;
 	struct port *port;
 	crew_future *f;
-	char text[200];
+	char text[sizeof ((crew_error *)0)->message];
 	int rc = crew__executor_check(ex);
 
 	if (unlikely(rc))
@@ -381,7 +381,7 @@ int crew_executor_post(crew_executor *ex, const crew_task *task, const void *arg
 {
 	struct port *port;
 	crew_future *f;
-	char text[200];
+	char text[sizeof ((crew_error *)0)->message];
 	int rc = crew__executor_check(ex);
 
 	if (rc == 0)
@@ -457,9 +457,8 @@ static int each_future(crew_executor *ex, int (*fn)(crew_future *f, void *arg), 
 }
 
 /* Sleep until this incarnation of f is done. Nothing of it is touched but the word, so it may be recycled at any time. */
-static int outlast(crew_future *f, void *arg)
+static int outlast_word(crew_future *f, uint64_t deadline)
 {
-	uint64_t deadline = *(uint64_t *)arg;
 	uint32_t generation = ck_pr_load_32(&f->refs) & ~REFS_MASK;
 
 	for (;;) {
@@ -472,6 +471,33 @@ static int outlast(crew_future *f, void *arg)
 		if ((s & STATE_WAITER) || ck_pr_cas_32(&f->state, s, s | STATE_WAITER))
 			crew__futex_wait(&f->state, s | STATE_WAITER, deadline, false); /* woken by crew__completed */
 	}
+}
+
+/* … and until its callbacks have run and its inbox has it. f is pinned. */
+static int outlast_callbacks(crew_future *f, uint64_t deadline)
+{
+	struct annex *a = annex_of(f);
+
+	while (!load_acquire_32(&a->settled)) {
+		if (deadline != NEVER && crew__now() >= deadline)
+			return -ETIMEDOUT;
+		crew__futex_wait(&a->settled, 0, deadline, false); /* woken by crew__completed */
+	}
+	return 0;
+}
+
+static int outlast(crew_future *f, void *arg)
+{
+	uint64_t deadline = *(uint64_t *)arg;
+	bool told = (load_acquire_32(&f->state) & STATE_NOTIFY) && crew__pin(f);
+	int rc = outlast_word(f, deadline);
+
+	if (told) {
+		if (rc == 0 && (load_acquire_32(&f->state) & STATE_NOTIFY))
+			rc = outlast_callbacks(f, deadline);
+		crew__release(f);
+	}
+	return rc;
 }
 
 bool crew__inside(crew_executor *ex)
@@ -492,7 +518,7 @@ int crew_executor_wait(crew_executor *ex, int ms)
 		rc = -EDEADLK;
 	else if (ex->ops->drain)
 		rc = ex->ops->drain(ex, deadline);
-	else
+	if (rc == 0 && !is_group(ex))
 		rc = each_record(ex, outlast, &deadline);
 	if (rc)
 		return rc;

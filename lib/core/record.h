@@ -87,6 +87,7 @@ struct annex {
 	const crew_task *task; /* NULL: a promise */
 	struct callback *first, **last; /* callbacks; guarded by the future's callback mutex */
 	bool closed;			/* completed: no more are listed; guarded by it too */
+	uint32_t settled;		/* 1: everybody was told; the completer's last store here, woken by address */
 	void *data;		    /* any thread, atomic */
 	uint64_t deadline;	    /* fixed at submit; NEVER */
 	uint64_t submitted_at;	    /* ns; 0 unless some option asked for it */
