@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * as_completed.c: take results in the order in which they come. Each future carries a pointer of ours, to know whose it is:
- * Python's dictionary {future: url}.
+ * as_completed.c: take results in the order in which they come. Each future carries a pointer of ours, to
+ * know whose it is: Python's dictionary {future: url}.
  */
 #include <crew/crew.h>
 #include <stdio.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * compress.c: bytes of any size in and out of a task. The codec is the simplest there is, run lengths: a count and a byte.
- * crew_result_alloc() gives memory where the result lives, so that what the task writes is never copied again.
+ * compress.c: bytes of any size in and out of a task. The codec is the simplest there is, run lengths: a
+ * count and a byte. crew_result_alloc() gives memory where the result lives, so that what the task writes
+ * is never copied again.
  */
 #include <crew/crew.h>
 #include <stdio.h>
@@ -50,8 +51,9 @@ int main(void)
 		/* crew_run() is submit and result in one; the bytes it gives are ours. */
 		crew_must(crew_run(ex, &packed, compress, crew_bytes_make(text, sizeof text)));
 		crew_must(crew_run(ex, &unpacked, expand, packed));
-		printf("%zu bytes, %zu packed, %s again\n", sizeof text, packed.len,
-		       unpacked.len == sizeof text && memcmp(unpacked.data, text, sizeof text) == 0 ? "the same" : "others");
+		bool same = unpacked.len == sizeof text && memcmp(unpacked.data, text, sizeof text) == 0;
+		printf("%zu bytes, %zu packed, %s\n", sizeof text, packed.len,
+		       same ? "the same again" : "broken");
 		crew_bytes_free(packed);
 		crew_bytes_free(unpacked);
 	}

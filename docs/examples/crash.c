@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * crash.c: a task that crashes takes nobody with it. Its worker process dies; its future tells the signal and the pid; the other
- * tasks are right, and a new worker takes the place.
+ * crash.c: a task that crashes takes nobody with it. Its worker process dies; its future tells the signal
+ * and the pid; the other tasks are right, and a new worker takes the place.
  */
 #define _GNU_SOURCE
 #include <crew/crew.h>
@@ -30,7 +30,8 @@ int main(void)
 			if (crew_result(fs[i], &y) == 0)
 				printf("%d: %d\n", i, y);
 			else if (error->code == CREW_EWORKER)
-				printf("%d: %s in worker %d\n", i, strsignal(error->signal), (int)error->worker);
+				printf("%d: %s in worker %d\n", i, strsignal(error->signal),
+				       (int)error->worker);
 		}
 	}
 }

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * digest.c: the SHA-256 of every regular file below some folders, as sha256sum prints it, computed in parallel.
+ * digest.c: the SHA-256 of every regular file below some folders, in parallel, printed as by sha256sum.
  *
  *	digest /usr/include /usr/lib		is, to the byte, but sooner:
  *	find /usr/include /usr/lib -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
  *
- * The one idea: crew_imap() pulls. Asking it for the next digest makes it ask feed() for as many paths as there is room
- * for on the way, and feed() asks the walk. So nothing is ever listed, memory does not depend on the number of files,
- * and as results come in the order of their paths, the output is sorted.
+ * The one idea: crew_imap() pulls. Asking it for the next digest makes it ask feed() for as many paths as
+ * there is room for on the way, and feed() asks the walk. So nothing is ever listed, memory does not depend
+ * on the number of files, and as results come in the order of their paths, the output is sorted.
  *
  *	digest_tree ──path──▶ feed() ──▶ crew_imap ──▶ digest_file() in a worker
  *	                        └─ path ─▶ under way        │ struct digest, or an error
  *	                                      └─────────────┴──▶ digest_report ──▶ stdout, stderr
  *
- * Ctrl-C belongs to the program, not to the library: a thread of ours waits for the signal and then cancels the executor.
- * Tasks look for that between two chunks of a file. A second Ctrl-C does not wait for them.
+ * Ctrl-C belongs to the program, not to the library: a thread of ours waits for the signal and then shuts
+ * the executor down. Tasks look for that between two chunks of a file. A second Ctrl-C waits for nobody.
  */
 #define _GNU_SOURCE
 #include "digest_report.h"
@@ -38,7 +38,7 @@
 
 enum {
 	CHUNK = 128 * 1024,
-	WINDOW = 1024, /* files on their way: while one worker reads a huge one, the others get this far ahead */
+	WINDOW = 1024,	 /* files on their way: while one worker reads a huge one, others get so far ahead */
 	GRACE_MS = 1000, /* for tasks to stop after Ctrl-C; then worker processes are killed */
 	EXIT_FAILED = 1,
 	EXIT_USAGE = 2,
@@ -116,7 +116,8 @@ static void *interrupt_thread(void *arg)
 	return NULL;
 }
 
-/* Before there is any thread or child: they inherit the mask. A Ctrl-C that is ignored (a background job) stays so. */
+/* Before there is any thread or child: they inherit the mask. A Ctrl-C that is ignored, as in a background
+   job, stays ignored. */
 static int interrupt_init(struct interrupt *interrupt)
 {
 	struct sigaction action;
@@ -199,7 +200,8 @@ static void digest_all(struct job *job, crew_executor *ex)
 		if (got > 0)
 			digest_report_line(&job->report, job->first->name, digest.sha256, digest.size);
 		else
-			digest_report_failure(&job->report, job->first->name, crew_stream_error(stream)->message);
+			digest_report_failure(&job->report, job->first->name,
+					      crew_stream_error(stream)->message);
 		forget_first(job);
 	}
 	crew_stream_close(stream);
@@ -297,7 +299,8 @@ static void summarise(const struct job *job)
 {
 	const struct digest_report *report = &job->report;
 
-	fprintf(stderr, "%" PRIu64 " files, %" PRIu64 " bytes, %.3f seconds, %d workers, %" PRIu64 " unreadable\n",
+	fprintf(stderr,
+		"%" PRIu64 " files, %" PRIu64 " bytes, %.3f seconds, %d workers, %" PRIu64 " unreadable\n",
 		report->files, report->bytes, digest_report_seconds(report), job->workers, report->failures);
 }
 

@@ -2,12 +2,14 @@
 /*
  * digest_report.c: lines, failures and progress, as sha256sum prints them.
  *
- * Whole lines at any time. Lines are gathered up to PIPE_BUF bytes and written by one write(2), which a pipe takes whole or
- * not at all. Before it poll(2) waits for room or for the order to stop, whichever is first: a reader that has
- * gone to sleep cannot keep Ctrl-C from working. Once a line is begun, it is ended.
+ * Whole lines at any time. Lines are gathered up to PIPE_BUF bytes and written by one write(2), which a
+ * pipe takes whole or not at all. Before it poll(2) waits for room or for the order to stop, whichever is
+ * first: a reader that has gone to sleep cannot keep Ctrl-C from working. Once a line is begun, it is
+ * ended.
  *
- * Names. On stdout a backslash, newline or carriage return in a name is written \\, \n, \r, and the line then begins with a
- * backslash. On stderr a name is quoted for the shell where need be, as GNU programs do in the C locale.
+ * Names. On stdout a backslash, newline or carriage return in a name is written \\, \n, \r, and the line
+ * then begins with a backslash. On stderr a name is quoted for the shell where need be, as GNU programs do
+ * in the C locale.
  */
 #define _GNU_SOURCE
 #include "digest_report.h"
@@ -63,7 +65,8 @@ static void progress_show(struct digest_report *report)
 /* 0: there is room for PIPE_BUF bytes, or an error that write(2) will tell. -EINTR: told to stop. */
 static int wait_for_room(const struct digest_report *report)
 {
-	struct pollfd fds[] = { { .fd = STDOUT_FILENO, .events = POLLOUT }, { .fd = report->stop_fd, .events = POLLIN } };
+	struct pollfd fds[] = { { .fd = STDOUT_FILENO, .events = POLLOUT },
+				{ .fd = report->stop_fd, .events = POLLIN } };
 
 	while (poll(fds, 2, -1) < 0)
 		if (errno != EINTR)
@@ -111,7 +114,8 @@ static char *format_line(char *at, const char *path, const unsigned char sha256[
 	return at;
 }
 
-void digest_report_line(struct digest_report *report, const char *path, const unsigned char sha256[32], uint64_t size)
+void digest_report_line(struct digest_report *report, const char *path, const unsigned char sha256[32],
+			uint64_t size)
 {
 	size_t longest = 1 + 64 + 2 + 2 * strlen(path) + 1;
 
@@ -130,7 +134,7 @@ void digest_report_line(struct digest_report *report, const char *path, const un
 
 /* ---- failures ---- */
 
-/* Between '…' everything is itself but ' and what cannot be printed, which are written outside, as \' and $'\n'. */
+/* Between '…' all is itself but ' and what cannot be printed, which are written outside, as \' and $'\n'. */
 static void quote_hard(const char *name)
 {
 	static const char controls[] = "\a\b\f\n\r\t\v", letters[] = "abfnrtv";
@@ -181,7 +185,8 @@ void digest_report_failure(struct digest_report *report, const char *path, const
 
 void digest_report_init(struct digest_report *report, int stop_fd)
 {
-	*report = (struct digest_report){ .stop_fd = stop_fd, .lines_to_terminal = isatty(STDOUT_FILENO),
+	*report = (struct digest_report){ .stop_fd = stop_fd,
+					  .lines_to_terminal = isatty(STDOUT_FILENO),
 					  .progress = isatty(STDERR_FILENO) };
 	setvbuf(stderr, NULL, _IOLBF, BUFSIZ); /* a failure is one write */
 	clock_gettime(CLOCK_MONOTONIC, &report->begun);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * digest_report.h: what digest tells the world, in sha256sum's words: lines on stdout, failures on stderr, and how far it is
- * where stderr is a terminal.
+ * digest_report.h: what digest tells the world, in sha256sum's words: lines on stdout, failures on stderr,
+ * and how far it is where stderr is a terminal.
  *
  * Stdout gets whole lines only, whenever the program is interrupted, and a reader that has stopped reading
  * does not keep it from ending.
@@ -28,7 +28,8 @@ struct digest_report {
 void digest_report_init(struct digest_report *report, int stop_fd);
 
 /* One file: its SHA-256 and size. Nothing once stdout has failed. */
-void digest_report_line(struct digest_report *report, const char *path, const unsigned char sha256[32], uint64_t size);
+void digest_report_line(struct digest_report *report, const char *path, const unsigned char sha256[32],
+			uint64_t size);
 
 /* One file or folder that could not be read. */
 void digest_report_failure(struct digest_report *report, const char *path, const char *message);

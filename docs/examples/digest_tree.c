@@ -2,16 +2,17 @@
 /*
  * digest_tree.c: a lazy walk in the byte order of whole paths.
  *
- * Sorting each folder by name is not enough: "a-b" comes before "a/x", though "a" comes before "a-b". The paths
- * below a folder all begin with its name and a '/', and nothing else does; so a folder sorts as its name with
- * that '/' behind it, and whole paths come out in order. (git sorts its trees so, for the same reason.)
+ * Sorting each folder by name is not enough: "a-b" comes before "a/x", though "a" comes before "a-b". The
+ * paths below a folder all begin with its name and a '/', and nothing else does; so a folder sorts as its
+ * name with that '/' behind it, and whole paths come out in order. (git sorts its trees so, for the same
+ * reason.)
  *
  *	folder  { "a-b", "a/", "a0" }           entries of one open folder, sorted; "a/" is a folder
  *	   └─ folder  { "x", "y" }              opened when the walk reaches it, freed when it leaves it
  *
- * Each argument is one such walk. They may overlap (find a a/b names a file twice), hence cannot follow one after
- * another: a heap gives the walk whose present path is least. A walk that has not begun stands at its argument's own
- * name, with which all its paths begin, so it is opened no sooner than it is needed.
+ * Each argument is one such walk. They may overlap (find a a/b names a file twice), hence cannot follow one
+ * after another: a heap gives the walk whose present path is least. A walk that has not begun stands at its
+ * argument's own name, with which all its paths begin, so it is opened no sooner than it is needed.
  *
  * Memory: the names in the folders that are open, that is, along one path for each walk that has begun.
  */
@@ -103,7 +104,7 @@ static int read_names(DIR *dir, struct folder *folder)
 	}
 }
 
-/* strcmp() compares unsigned bytes, and its 0 at the end is less than any: exactly what sort -z does in the C locale. */
+/* strcmp() compares unsigned bytes, and the 0 at an end is less than any: as sort -z does in the C locale. */
 static int by_bytes(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);

@@ -2,12 +2,12 @@
 #
 # cmake -DPROGRAM=… [-DARGUMENT=…] [-DSORTED=TRUE] -DEXPECTED=expected/NAME -P expect.cmake
 #
-# Runs the program, with NAME.in as stdin if there is one; it must exit with 0, write nothing to stderr, and print NAME.txt. SORTED: in any
-# order of lines. PID in NAME.txt stands for a number that is different each time.
+# Runs the program, with NAME_input.txt as stdin if there is one; it must exit with 0, write nothing to stderr, and print
+# NAME.txt. SORTED: in any order of lines. PID in NAME.txt stands for a number that is different each time.
 
 set(input /dev/null)
-if(EXISTS ${EXPECTED}.in)
-	set(input ${EXPECTED}.in)
+if(EXISTS ${EXPECTED}_input.txt)
+	set(input ${EXPECTED}_input.txt)
 endif()
 execute_process(COMMAND ${PROGRAM} ${ARGUMENT} INPUT_FILE ${input}
 	OUTPUT_VARIABLE printed ERROR_VARIABLE complained RESULT_VARIABLE status)

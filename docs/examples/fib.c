@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * fib.c: spawn and sync inside a task. On threads an idle worker may take what was spawned; a spawn that nobody
- * takes costs little more than a call. On any other executor it is a call.
+ * fib.c: spawn and sync inside a task. On threads an idle worker may take what was spawned; a spawn that
+ * nobody takes costs little more than a call. On any other executor it is a call.
  */
 #include <crew/crew.h>
 #include <stdio.h>

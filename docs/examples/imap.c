@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * imap.c: a stream: the number of words in each line of stdin, in order, however many lines there are. The next line is read
- * when there is room for it: no more than 64 are on their way, so memory does not grow.
+ * imap.c: a stream: the number of words in each line of stdin, in order, however many lines there are. The
+ * next line is read when there is room for it: no more than 64 are on their way, so memory does not grow.
  */
 #define _GNU_SOURCE
 #include <crew/crew.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * power.c: the first program. crew_processes(…) may be crew_threads(…) or crew_inline(): the swap is one word.
+ * power.c: the first program. crew_processes(…) may be crew_threads(…) or crew_inline(): the swap is one
+ * word.
  */
 #include <crew/crew.h>
 #include <stdio.h>

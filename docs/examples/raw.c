@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * raw.c: a raw task: bytes in, bytes out, no types. For generated code, other languages, and formats of one's own.
+ * raw.c: a raw task: bytes in, bytes out, no types. For generated code, other languages, and formats of
+ * one's own.
  */
 #include <crew/crew.h>
 #include <errno.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * raw_cxx.cpp: crew from C++: every function, and raw tasks. An exception must not leave a task: catch it and raise it as an error.
+ * raw_cxx.cpp: crew from C++: every function, and raw tasks. An exception must not leave a task: catch it
+ * and raise it as an error.
  */
 #include <crew/crew.h>
 
@@ -35,7 +36,10 @@ CREW_RAW_TASK(shouted, shout_bytes);
 
 /* A scope in C++ is a destructor. */
 struct close_executor {
-	void operator()(crew_executor *ex) const { crew_executor_close(ex); }
+	void operator()(crew_executor *ex) const
+	{
+		crew_executor_close(ex);
+	}
 };
 
 int main()
@@ -45,7 +49,8 @@ int main()
 	for (const char *text : { "hello", "" }) {
 		crew_bytes in = crew_bytes_str(text), out;
 		crew_future *f = crew_executor_submit(ex.get(), CREW_TASK_OF(shouted), &in, nullptr, 0);
-		if (crew_future_result(f, &out, sizeof out, CREW_TYPE(CREW_BYTES, sizeof out), CREW_FOREVER) == 0)
+		if (crew_future_result(f, &out, sizeof out, CREW_TYPE(CREW_BYTES, sizeof out),
+				       CREW_FOREVER) == 0)
 			std::printf("%.*s\n", int(out.len), static_cast<const char *>(out.data));
 		else
 			std::printf("%s\n", crew_future_error(f)->message);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * root.c: one future, and an error. A task fails by crew_raise(); the code and the sentence arrive with the future.
+ * root.c: one future, and an error. A task fails by crew_raise(); the code and the sentence arrive with the
+ * future.
  */
 #include <crew/crew.h>
 #include <errno.h>

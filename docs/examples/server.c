@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * server.c: tasks behind an event loop. The loop never blocks in a task and needs no lock: what a worker has finished makes the
- * executor's fd readable, and crew_drain() then calls reply() here, in the loop's own thread.
+ * server.c: tasks behind an event loop. The loop never blocks in a task and needs no lock: what a worker
+ * has finished makes the executor's fd readable, and crew_drain() then calls reply() here, in the loop's
+ * own thread.
  *
- * The program is its own client: it puts requests into one end of a socket pair, serves the other, and reads the answers.
+ * The program is its own client: it puts requests into one end of a socket pair, serves the other, and
+ * reads the answers.
  */
 #include <crew/crew.h>
 #include <stdio.h>
@@ -47,7 +49,8 @@ static void serve(int fd)
 		int ep = epoll_create1(EPOLL_CLOEXEC), done = crew_executor_fd(ex), open = 1;
 
 		epoll_ctl(ep, EPOLL_CTL_ADD, fd, &(struct epoll_event){ .events = EPOLLIN, .data.fd = fd });
-		epoll_ctl(ep, EPOLL_CTL_ADD, done, &(struct epoll_event){ .events = EPOLLIN, .data.fd = done });
+		epoll_ctl(ep, EPOLL_CTL_ADD, done,
+			  &(struct epoll_event){ .events = EPOLLIN, .data.fd = done });
 		while (open || server.under_way > 0) {
 			struct epoll_event event;
 			struct message request;

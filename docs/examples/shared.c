@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * shared.c: memory that every worker sees. Passed as a crew_bytes argument, whole or in part, it is not copied, also not to
- * another process: here four workers sort a quarter each, in place, and the parent merges what they wrote.
+ * shared.c: memory that every worker sees. Passed as a crew_bytes argument, whole or in part, it is not
+ * copied, also not to another process: here four workers sort a quarter each, in place, and the parent
+ * merges what they wrote.
  */
 #include <crew/crew.h>
 #include <stdint.h>
@@ -32,7 +33,8 @@ static int merge(const uint32_t *parts)
 	for (int n = 0; n < N; n++) {
 		int least = -1;
 		for (int i = 0; i < PARTS; i++)
-			if (at[i] < PART && (least < 0 || parts[i * PART + at[i]] < parts[least * PART + at[least]]))
+			if (at[i] < PART &&
+			    (least < 0 || parts[i * PART + at[i]] < parts[least * PART + at[least]]))
 				least = i;
 		uint32_t value = parts[least * PART + at[least]++];
 		wrong += value < last;
@@ -52,7 +54,8 @@ int main(void)
 			numbers[i] = x = x * 1664525 + 1013904223;
 		for (int i = 0; i < PARTS; i++)
 			crew_submit(ex, sort, crew_bytes_make(numbers + i * PART, PART * sizeof(uint32_t)));
-		crew_must(crew_executor_wait(ex, CREW_FOREVER)); /* all that was submitted; the first failure, if any */
+		/* For all that was submitted; it returns the first failure, if there was one. */
+		crew_must(crew_executor_wait(ex, CREW_FOREVER));
 		printf("%d numbers, %d out of order\n", N, merge(numbers));
 		crew_shared_free(ex, all);
 	}

@@ -27,10 +27,10 @@ static void program(crew_executor *ex)
 {
 	const char *whom[] = { "Ada", "", "Grace" };
 	crew_bytes texts[3] = { { NULL, 0 } };
-	struct point p = { 0, 0 };
+	struct point a = { 0, 2 }, b = { 4, 4 }, p;
 	int codes[3];
 
-	crew_must(crew_result(crew_submit(ex, middle, ((struct point){ 0, 2 }), ((struct point){ 4, 4 })), &p));
+	crew_must(crew_run(ex, &p, middle, a, b));
 	printf("(%g, %g)\n", p.x, p.y);
 	printf("map: %s\n", crew_errname(crew_map_with(ex, (.errors = codes), greet, whom, texts, 3)));
 	for (int i = 0; i < 3; i++) {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * tutorial.c: the classic: six tasks on three workers, polled with done() and stopped with cancel() until all have
- * finished. The same on threads and on processes:
+ * tutorial.c: the classic: six tasks on three workers, polled with done() and stopped with cancel() until
+ * all have finished. The same on threads and on processes:
  *
  *	tutorial threads; tutorial processes
  *
- * 0, 1 and 2 take the three workers and would run for ever; 3, 4 and 5 wait behind them. What has not started can be
- * cancelled; what runs can only be asked to stop, and a well-behaved task looks, with crew_task_cancelled().
+ * 0, 1 and 2 take the three workers and would run for ever; 3, 4 and 5 wait behind them. What has not
+ * started can be cancelled; what runs can only be asked to stop, and a well-behaved task looks, with
+ * crew_task_cancelled().
  */
 #define _GNU_SOURCE
 #include <crew/crew.h>
@@ -45,16 +46,20 @@ static void tutorial(crew_executor *ex)
 	for (int i = 3; i < 6; i++)
 		fs[i] = crew_submit(ex, work, i);
 	printf("running %d, done %d\n", count(fs, 6, crew_future_running), count(fs, 6, crew_future_done));
-	printf("cancel 5: %s\n", crew_future_cancel(fs[5], "not needed") == 1 ? "it never starts" : "too late");
+	if (crew_future_cancel(fs[5], "not needed") == 1)
+		printf("5 never starts\n");
 	for (int i = 0; i < 3; i++)
-		printf("cancel %d: %s\n", i, crew_future_cancel(fs[i], NULL) == 0 ? "it runs, and was asked" : "too late");
+		if (crew_future_cancel(fs[i], NULL) == 0)
+			printf("%d runs, and was asked to stop\n", i);
 	while (count(fs, 6, crew_future_done) < 6)
 		sched_yield(); /* crew_wait() would sleep; this program polls */
-	for (int i = 0; i < 6; i++)
+	for (int i = 0; i < 6; i++) {
+		const char *cancelled = crew_future_cancelled(fs[i]) ? " (cancelled)" : "";
 		if (crew_result(fs[i], &y) == 0)
 			printf("%d: %d\n", i, y);
 		else
-			printf("%d: %s%s\n", i, crew_future_error(fs[i])->message, crew_future_cancelled(fs[i]) ? " (cancelled)" : "");
+			printf("%d: %s%s\n", i, crew_future_error(fs[i])->message, cancelled);
+	}
 }
 
 int main(int argc, char **argv)

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * ranges.c: one loop over many workers. crew_for() hands out ranges of indexes, large ones first; crew_reduce() also
- * combines what each range gives, in order, so that a sum of doubles is the same every time.
+ * index_ranges.c: one loop over many workers. crew_for() hands out ranges of indexes, large ones first;
+ * crew_reduce() also combines what they give, in order, so that a sum of doubles is the same every time.
  */
 #include <crew/crew.h>
 #include <stdio.h>
 
 enum { N = 1000000 };
 
-/* The first two parameters are the range; the others are given by name. Shared memory is written by all workers, each its part. */
+/* The first two parameters are the range, the others are given by name. Each worker writes its part of the
+   table, which all of them see. */
 CREW_TASK(void, fill, (size_t, begin), (size_t, end), (crew_bytes, table), (double, scale))
 {
 	double *y = table.data;

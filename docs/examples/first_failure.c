@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * group.c: the first failure cancels its siblings. A group is an executor over an executor: futures and an end of its own,
- * the other's workers. What ends early for the group goes on for everybody else.
+ * first_failure.c: the first failure cancels its siblings. A group is an executor over an executor: futures
+ * and an end of its own, the other's workers. What ends early for the group goes on for everybody else.
  */
 #define _GNU_SOURCE
 #include <crew/crew.h>

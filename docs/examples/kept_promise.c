@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * promise.c: a future that is kept by hand. Whoever produces the value, a thread of the program's own here, sets it; whoever
- * wants it waits for it, or has a callback called, as with any other future.
+ * kept_promise.c: a future that is kept by hand. Whoever produces the value, a thread of the program's own
+ * here, sets it; whoever wants it waits for it, or has a callback called, as with any other future.
  */
 #include <crew/crew.h>
 #include <pthread.h>
@@ -26,7 +26,8 @@ static void note(crew_future *f, void *arg)
 
 int main(void)
 {
-	crew_future *temperature = crew_future_new(CREW_TYPE_OF(double)); /* belongs to no scope: we free it */
+	/* It belongs to no scope: we give it back ourselves. */
+	crew_future *temperature = crew_future_new(CREW_TYPE_OF(double));
 	double celsius = 0, fahrenheit = 0;
 	pthread_t thread;
 
