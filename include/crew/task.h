@@ -304,12 +304,12 @@ CREW_API int crew_executor_submit_each(crew_executor *ex, const crew_task *task,
 		   CREW_TASK_DEEP : CREW__CLASS(CREW__TYPE_IN(p_)) == CREW_POINTER ? CREW_TASK_POINTERS : 0)
 
 #define CREW__TASK_STATIC(R_, T_, ...)                        \
-	static R_ T_(CREW__SIGNATURE(__VA_ARGS__));           \
+	static inline R_ T_(CREW__SIGNATURE(__VA_ARGS__));    \
 	CREW__ARGUMENTS(T_, __VA_ARGS__)                      \
 	CREW__DESCRIPTOR(static, R_, T_, __VA_ARGS__)         \
 	CREW__HELPERS(R_, T_, __VA_ARGS__)                    \
 	CREW__SPAWNABLE(R_, T_, __VA_ARGS__)                  \
-	static R_ T_(CREW__SIGNATURE(__VA_ARGS__))
+	static inline R_ T_(CREW__SIGNATURE(__VA_ARGS__))
 #define CREW__TASK_DECLARE(R_, T_, ...)                       \
 	R_ T_(CREW__SIGNATURE(__VA_ARGS__));                  \
 	CREW__EXTERN(T_);                                     \
