@@ -22,5 +22,6 @@
 #include <crew/executor.h>
 #include <crew/threads.h>
 #include <crew/processes.h>
+#include <crew/lock.h>
 
 #endif

@@ -38,7 +38,7 @@ struct crew_frames {
 };
 CREW_API extern __thread struct crew_frames crew_frames __attribute__((__tls_model__("initial-exec")));
 
-CREW_API void crew_spawn_slow(struct crew_frame *frame);
+CREW_API struct crew_frame **crew_spawn_slow(struct crew_frame *frame);		  /* where it was put; NULL: nowhere */
 CREW_API int crew_sync_slow(struct crew_frame *frame, struct crew_frame **slot); /* 1: it ran elsewhere */
 
 #define CREW__INLINE static inline __attribute__((__always_inline__, __unused__))
@@ -51,7 +51,7 @@ CREW__INLINE struct crew_frame **crew__push(struct crew_frame *frame)
 		*slot = frame;
 		crew_frames.head = slot + 1;
 	} else {
-		crew_spawn_slow(frame);
+		slot = crew_spawn_slow(frame);
 	}
 	return slot;
 }

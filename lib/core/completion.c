@@ -40,6 +40,18 @@ static pthread_mutex_t callback_mutexes[16] = {
 #undef M
 };
 
+void crew__callbacks_before_fork(void)
+{
+	for (size_t i = 0; i < 16; i++)
+		pthread_mutex_lock(&callback_mutexes[i]);
+}
+
+void crew__callbacks_after_fork(void)
+{
+	for (size_t i = 0; i < 16; i++)
+		pthread_mutex_unlock(&callback_mutexes[i]);
+}
+
 static pthread_mutex_t *mutex_of(const crew_future *f)
 {
 	return &callback_mutexes[((uintptr_t)f / sizeof *f) % 16];

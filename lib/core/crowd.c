@@ -58,7 +58,7 @@ static int finish(crew_future *f)
 	return rc;
 }
 
-int crew__crowd(crew_executor *ex, void (*work)(void *job), void *job, size_t hands)
+int crew__crowd(crew_executor *ex, void (*work)(void *job), void *job, size_t hands, uint64_t deadline)
 {
 	struct hand hand = { work, job };
 	crew_executor *base = is_group(ex) ? crew__group_base(ex) : ex;
@@ -75,7 +75,7 @@ int crew__crowd(crew_executor *ex, void (*work)(void *job), void *job, size_t ha
 	if (worker)
 		work(job);
 	else
-		crew_wait(all, hands, CREW_FIRST_COMPLETED, CREW_FOREVER); /* then there is nothing left to begin */
+		crew_wait(all, hands, CREW_FIRST_COMPLETED, crew__ms_left(deadline)); /* then there is nothing left to begin */
 	for (size_t i = 0; i < hands; i++) {
 		one = finish(all[i]);
 		if (one && !rc)

@@ -9,8 +9,9 @@
 #include "core/executor_ops.h"
 
 /* Run work(job) on up to `hands` workers of ex, which shares memory, and return when all that began have ended; each of them returns when there is
-   nothing left to begin. 0; what kept it from being submitted, when nobody ran it; -EDEADLK. */
-int crew__crowd(crew_executor *ex, void (*work)(void *job), void *job, size_t hands);
+   nothing left to begin, or no time: workers that are busy elsewhere are not waited for beyond the deadline. 0; what kept it from being submitted,
+   when nobody ran it; -EDEADLK. */
+int crew__crowd(crew_executor *ex, void (*work)(void *job), void *job, size_t hands, uint64_t deadline);
 
 /* How many indexes to take of [begin, end) next: ranges shrink with what is left, and are at least `least`. */
 static inline size_t crew__guided(size_t left, size_t hands, size_t least)

@@ -490,10 +490,10 @@ static int outlast(crew_future *f, void *arg)
 {
 	uint64_t deadline = *(uint64_t *)arg;
 	bool told = (load_acquire_32(&f->state) & STATE_NOTIFY) && crew__pin(f);
-	int rc = outlast_word(f, deadline);
+	int rc = executor_of(f)->ops->drain ? 0 : outlast_word(f, deadline);
 
 	if (told) {
-		if (rc == 0 && (load_acquire_32(&f->state) & STATE_NOTIFY))
+		if (rc == 0 && (load_acquire_32(&f->state) & STATE_NOTIFY) && phase_done(ck_pr_load_32(&f->state)))
 			rc = outlast_callbacks(f, deadline);
 		crew__release(f);
 	}
@@ -643,7 +643,8 @@ crew_executor *crew_executor_close(crew_executor *ex)
 		return NULL; /* a child's copy of its parent's executor goes when the child does */
 	if (crew__inside(ex) || ck_pr_load_32(&ex->groups))
 		return ex;
-	crew_executor_shutdown(ex, 0, CREW_FOREVER);
+	if (crew_executor_shutdown(ex, 0, CREW_FOREVER) != 0)
+		return ex;
 	ex->ops->close(ex);
 	if (!is_group(ex)) {
 		crew__inbox_fini(ex->inbox);

@@ -90,7 +90,7 @@ void crew__group_forget(crew_executor *base, crew_future *f)
 	struct annex *a = annex_of(f);
 
 	pthread_mutex_lock(&base->mutex);
-	if (a->member)
+	if (a->member) /* then its group is still open: close unlinks all */
 		unlink_member(group_of(a->group), f);
 	pthread_mutex_unlock(&base->mutex);
 }
@@ -149,18 +149,34 @@ static void push_backlog(struct group *g, crew_future *f)
 	crew__retain(f); /* the backlog's */
 }
 
-/* The oldest, whose reference passes to the caller; NULL: none. */
-static crew_future *pop_backlog(struct group *g)
+/* The oldest that is not done meanwhile (cancelled, run by who waited for it), whose reference passes to the caller; NULL: none. The others go
+   to *ret_stale: their references must be dropped without the lock. */
+static crew_future *pop_backlog(struct group *g, crew_future **ret_stale)
 {
-	crew_future *f = g->backlog;
+	while (g->backlog) {
+		crew_future *f = g->backlog;
+		struct annex *a = annex_of(f);
 
-	if (!f)
-		return NULL;
-	g->backlog = annex_of(f)->queue_next;
-	if (!g->backlog)
-		g->last_backlog = NULL;
-	g->queued--;
-	return f;
+		g->backlog = a->queue_next;
+		if (!g->backlog)
+			g->last_backlog = NULL;
+		g->queued--;
+		if (!a->left)
+			return f;
+		a->queue_next = *ret_stale;
+		*ret_stale = f;
+	}
+	return NULL;
+}
+
+static void drop_stale(crew_future *stale)
+{
+	while (stale) {
+		crew_future *next = annex_of(stale)->queue_next;
+
+		crew__release(stale);
+		stale = next;
+	}
 }
 
 static bool full(const struct group *g)
@@ -199,14 +215,16 @@ static void signal_change(struct group *g)
 /* One of the group's own that waits is run here instead of waiting for room. The lock is held, and again on return. */
 static bool run_one(struct group *g)
 {
-	crew_future *f = pop_backlog(g);
+	crew_future *stale = NULL, *f = pop_backlog(g, &stale);
 
-	if (!f)
+	if (!f && !stale)
 		return false;
 	unlock(g);
-	if (crew__claim_as(f, STATE_HELD))
+	drop_stale(stale);
+	if (f && crew__claim_as(f, STATE_HELD))
 		crew__run_nested(g->base, f, crew_task_worker());
-	crew__release(f);
+	if (f)
+		crew__release(f);
 	lock(g);
 	return true;
 }
@@ -231,7 +249,7 @@ static void wait_for_room(struct group *g)
 /* The group is full: 1 go on and queue it; 0 it was dealt with; -EAGAIN. The lock is held, and again on return. */
 static int make_room(struct group *g, crew_future *f)
 {
-	crew_future *oldest;
+	crew_future *oldest, *stale = NULL;
 
 	switch (g->options.when_full) {
 	case CREW_REJECT:
@@ -243,12 +261,13 @@ static int make_room(struct group *g, crew_future *f)
 		lock(g);
 		return 0;
 	case CREW_DROP_OLDEST:
-		oldest = pop_backlog(g);
-		if (!oldest)
-			return 1;
+		oldest = pop_backlog(g, &stale);
 		unlock(g);
-		crew__cancel(oldest, "dropped: the group was full");
-		crew__release(oldest);
+		drop_stale(stale);
+		if (oldest) {
+			crew__cancel(oldest, "dropped: the group was full");
+			crew__release(oldest);
+		}
 		lock(g);
 		return 1;
 	case CREW_BLOCK:
@@ -328,15 +347,16 @@ void crew__group_done(crew_executor *ex, crew_future *f)
 {
 	struct group *g = group_of(ex);
 	crew_executor *base = g->base;
-	crew_future *next = NULL;
+	crew_future *next = NULL, *stale = NULL;
 
 	if ((ck_pr_load_32(&f->state) & STATE_FAILED) && ck_pr_load_int(&ex->first_failure) == 0)
 		(void)ck_pr_cas_int(&ex->first_failure, 0, f->value.error->code);
 	lock(g);
+	annex_of(f)->left = true;
 	if (annex_of(f)->counted)
 		g->running--;
 	if (!busy(g))
-		next = pop_backlog(g);
+		next = pop_backlog(g, &stale);
 	if (next) {
 		annex_of(next)->counted = true;
 		g->running++;
@@ -344,6 +364,7 @@ void crew__group_done(crew_executor *ex, crew_future *f)
 	g->unfinished--;
 	signal_change(g);
 	unlock(g); /* the group may be gone from here on, unless `next` is one of its own that is unfinished */
+	drop_stale(stale);
 	if (next)
 		release_backlog(base, next);
 }
@@ -422,7 +443,7 @@ static void group_close(crew_executor *ex)
 		bool mine = crew__pin(f);
 
 		unlink_member(g, f);
-		annex_of(f)->group = NULL;
+		ck_pr_store_ptr(&annex_of(f)->group, NULL);
 		unlock(g);
 		if (mine) {
 			crew_future_free(f);

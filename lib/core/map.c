@@ -163,9 +163,11 @@ static void work(void *arg)
 static int map_in_place(struct map_job *job)
 {
 	size_t hands = job->hands < job->n ? job->hands : job->n;
-	int rc = crew__crowd(job->ex, work, job, hands);
+	int rc = crew__crowd(job->ex, work, job, hands, job->deadline);
 	size_t begun = job->next < job->n ? (size_t)job->next : job->n;
 
+	if (begun < job->n)
+		out_of_time(job);
 	skip(job, begun, job->n);
 	return begun == 0 ? rc : 0;
 }

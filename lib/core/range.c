@@ -195,13 +195,13 @@ int crew_executor_for(crew_executor *ex, size_t n, const crew_task *task, void *
 	if (!base->ops->shares_memory)
 		rc = by_tasks(&job);
 	else
-		rc = crew__crowd(ex, work, &job, job.hands < n ? job.hands : n);
+		rc = crew__crowd(ex, work, &job, job.hands < n ? job.hands : n, job.deadline);
 	pthread_mutex_destroy(&job.mutex);
 	if (job.first_failed < n)
 		return crew__as_result(job.code);
 	if (job.next >= n && rc != -EDEADLK)
 		return 0;
-	return job.late ? -ETIMEDOUT : rc;
+	return job.late || (job.deadline != NEVER && crew__now() >= job.deadline) ? -ETIMEDOUT : rc;
 }
 
 /* ---- reduce ---- */

@@ -145,7 +145,7 @@ static void free_contents(crew_future *f, uint32_t state)
 		crew__error_free(f->value.error);
 	else if (state & STATE_HEAP)
 		crew__block_free(block_of(f->value.large)); /* the same word as run.data */
-	if (a && a->group)
+	if (a && ck_pr_load_ptr(&a->group))
 		crew__group_forget(executor_of(f), f);
 	if (a && a->pins)
 		crew__shared_unpin(a->pins);

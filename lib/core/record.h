@@ -92,9 +92,10 @@ struct annex {
 	uint64_t deadline;	    /* fixed at submit; NEVER */
 	uint64_t submitted_at;	    /* ns; 0 unless some option asked for it */
 	crew_executor *group;	    /* the group it belongs to, or NULL */
-	crew_future *group_prev, *group_next; /* guarded by the executor's mutex, as the next two */
+	crew_future *group_prev, *group_next; /* guarded by the executor's mutex, as the next three */
 	bool member;		    /* in the group's list */
 	bool counted;		    /* among those that run, for the group's limit */
+	bool left;		    /* it is done, and the group knows */
 	crew_future *queue_next;    /* backlogs, priority lanes: guarded by the queue's mutex */
 	crew_inbox *inbox;	    /* where on_done goes; NULL: none */
 	crew_done_fn *on_done;
@@ -183,6 +184,10 @@ void crew__unsubscribe(crew_future *f, struct callback *cb);
 
 /* Set STATE_NOTIFY, if f is not done yet: true when it is set. A completer that sees it deals with the annex, holding a reference of its own. */
 bool crew__notify(crew_future *f);
+
+/* Around a fork: no other thread may be inside when the child's copy is made. */
+void crew__callbacks_before_fork(void);
+void crew__callbacks_after_fork(void);
 
 /* Is this thread in a callback of one of ex's futures? */
 bool crew__in_callback(crew_executor *ex);

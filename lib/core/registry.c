@@ -75,15 +75,18 @@ static void thread_ended(void *p)
 static void before_fork(void)
 {
 	pthread_mutex_lock(&registry.mutex);
+	crew__callbacks_before_fork();
 }
 
 static void after_fork_parent(void)
 {
+	crew__callbacks_after_fork();
 	pthread_mutex_unlock(&registry.mutex);
 }
 
 static void after_fork_child(void)
 {
+	crew__callbacks_after_fork();
 	pthread_mutex_init(&registry.mutex, NULL);
 	registry.first = NULL;
 	crew__fork_generation++;
