@@ -133,6 +133,9 @@ static inline int crew__as_result(int code)
 	return code > 0 ? -code : code;
 }
 
+/* 0, or why it is broken; ex->error is readable then. */
+int crew__executor_broken(crew_executor *ex);
+
 /* Would a submit of this task be refused, whatever its arguments? 0 or the code. ex and task are alive. */
 int crew__refuse(crew_executor *ex, const crew_task *task);
 
