@@ -87,21 +87,22 @@ static void disarm(struct thread_worker *w)
 
 /* ---- a thread's beginning and end ---- */
 
-int crew__frames_attach(struct thread_worker *w)
+void crew__frames_attach(struct thread_worker *w)
 {
-	crew_frames.worker = w;
+	crew_frames = (struct crew_frames){ .worker = w, .head = w->frames, .split = w->frames };
 	w->owner = &crew_frames;
-	if (!w->frames) {
-		void *p = mmap(NULL, FRAMES_MAX * sizeof *w->frames, PROT_READ | PROT_WRITE,
-			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
 
-		if (p == MAP_FAILED)
-			return -ENOMEM;
-		w->frames = p;
-	}
+/* At the first spawn of all: most pools never see one. */
+static bool frames_map(struct thread_worker *w)
+{
+	void *p = mmap(NULL, FRAMES_MAX * sizeof *w->frames, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return false;
+	w->frames = p;
 	crew_frames.head = crew_frames.split = w->frames;
-	ck_pr_store_ptr(&crew_frames.limit, w->pool->count > 1 ? NULL : w->frames + FRAMES_MAX);
-	return 0;
+	return true;
 }
 
 void crew__frames_detach(struct thread_worker *w)
@@ -150,20 +151,24 @@ void crew__frames_share(struct thread_worker *w)
 		share(w, UINT32_MAX);
 }
 
-void crew_spawn_slow(struct crew_frame *frame)
+struct crew_frame **crew_spawn_slow(struct crew_frame *frame)
 {
 	struct thread_worker *w = crew_frames.worker;
-	struct crew_frame **slot = crew_frames.head;
+	struct crew_frame **slot;
 
-	if (!w || !w->frames || slot >= w->frames + FRAMES_MAX)
-		return; /* no worker, or too deep: the sync will simply call */
+	if (!w || (!w->frames && !frames_map(w)))
+		return NULL; /* the sync will simply call */
+	slot = crew_frames.head;
+	if (slot >= w->frames + FRAMES_MAX)
+		return NULL;
 	*slot = frame;
 	crew_frames.head = slot + 1;
-	if (share(w, FRAMES_SHARED) >= FRAMES_SHARED)
+	if (w->pool->count == 1 || share(w, FRAMES_SHARED) >= FRAMES_SHARED)
 		disarm(w);
 	full_fence(); /* pairs with the heavy fence in crew__park */
 	if (crew__want_wake(w->pool))
 		crew__wake_one(w->pool);
+	return slot;
 }
 
 /* What the call left behind becomes what this task leaves behind. */
@@ -246,7 +251,7 @@ int crew_sync_slow(struct crew_frame *frame, struct crew_frame **slot)
 	uint32_t index;
 	uint64_t shared;
 
-	if (slot >= crew_frames.head || *slot != frame)
+	if (!slot || slot >= crew_frames.head || *slot != frame)
 		return 0; /* never pushed, or an older one was synced before and took it back too */
 	if (slot >= crew_frames.split) {
 		crew_frames.head = slot;
@@ -334,8 +339,6 @@ bool crew__frames_steal(struct thread_worker *thief)
 	struct thread_pool *pool = thief->pool;
 	uint32_t high = load_acquire_32(&pool->high), start;
 
-	if (!thief->frames)
-		return false;
 	thief->random = thief->random * 1664525u + 1013904223u;
 	start = thief->random >> 8;
 	for (uint32_t i = 0; i < high; i++) {

@@ -46,7 +46,7 @@ struct thread_worker {
 	int index;
 
 	/* its thread only */
-	struct thread_port *port;	/* NULL: no memory for one */
+	struct thread_port *port;	/* NULL: its tasks have not submitted anything here yet */
 	struct injection *last_queue;	/* where it last found something */
 	struct thread_port *cursor;	/* where its round over the ports begins */
 	crew_future *enclosing;		/* the task it runs in place, or a stolen frame of; NULL: its context's */
@@ -201,7 +201,7 @@ void crew__fail_waiting(struct thread_pool *pool);
 
 /* ---- frames.c ---- */
 
-int crew__frames_attach(struct thread_worker *w); /* by its thread. -ENOMEM: it will do plain calls */
+void crew__frames_attach(struct thread_worker *w); /* by its thread, as detach */
 void crew__frames_detach(struct thread_worker *w);
 void crew__frames_free(struct thread_worker *w); /* at close */
 void crew__frames_share(struct thread_worker *w); /* before its owner blocks, or runs another task in place */

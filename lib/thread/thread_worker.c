@@ -230,6 +230,8 @@ static int take_hints(struct thread_worker *w, bool others_first, bool *left)
 {
 	int n;
 
+	if (!w->port && crew__last_id == w->pool->base.id)
+		w->port = (struct thread_port *)crew__last_port;
 	if (!others_first && w->port && (n = take(w, &w->port->queue, left))) {
 		w->last_queue = &w->port->queue;
 		return n;
@@ -415,9 +417,9 @@ static bool begin(struct thread_worker *w)
 	const struct crew_threads_options *options = &pool->options;
 	int rc;
 
-	crew__frames_attach(w); /* without memory its spawns are plain calls */
+	crew__frames_attach(w);
 	w->quota = options->max_tasks_per_child ? options->max_tasks_per_child : INT_MAX;
-	w->port = (struct thread_port *)crew__port(&pool->base);
+	w->port = NULL;
 	rc = options->initializer ? options->initializer(options->arg, w->index) : 0;
 	if (rc) {
 		crew__pool_break(pool, CREW_EBROKEN, "the initializer of worker %d failed with %d", w->index, rc);
