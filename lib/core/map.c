@@ -319,6 +319,8 @@ int crew_executor_map(crew_executor *ex, const crew_task *task, const void *cons
 	job.deadline = job.options.timeout_ms ? crew__deadline(job.options.timeout_ms) : NEVER;
 	if (job.options.errors)
 		memset(job.options.errors, 0, n * sizeof job.options.errors[0]);
+	if (job.options.error)
+		memset(job.options.error, 0, sizeof *job.options.error);
 	pthread_mutex_init(&job.mutex, NULL);
 	rc = base->ops->shares_memory ? map_in_place(&job) : map_by_chunks(&job);
 	pthread_mutex_destroy(&job.mutex);

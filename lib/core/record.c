@@ -200,6 +200,19 @@ static bool drop(crew_future *f)
 	return last;
 }
 
+void crew__detach(crew_future *f)
+{
+	uint32_t s = load_acquire_32(&f->state);
+
+	while (!phase_done(s))
+		if (ck_pr_cas_32_value(&f->state, s, s | STATE_DETACHED, &s))
+			return; /* pairs with the faa in crew__complete, which sees the flag */
+	if (annex_of(f))
+		crew__release(f);
+	else
+		crew__recycle(f);
+}
+
 void crew__release(crew_future *f)
 {
 	uint32_t s;
@@ -207,15 +220,16 @@ void crew__release(crew_future *f)
 	if (!drop(f))
 		return;
 	s = load_acquire_32(&f->state);
-	if (!phase_done(s)) {
-		crew__retain(f); /* the completer's */
-		while (!phase_done(s))
-			if (ck_pr_cas_32_value(&f->state, s, s | STATE_DETACHED, &s))
-				return; /* pairs with the faa in crew__complete, which sees the flag */
-		if (!drop(f))
-			return;
+	if (phase_done(s)) {
+		crew__recycle(f);
+		return;
 	}
-	crew__recycle(f);
+	crew__retain(f); /* the completer's */
+	while (!phase_done(s))
+		if (ck_pr_cas_32_value(&f->state, s, s | STATE_DETACHED, &s))
+			return; /* as in crew__detach */
+	if (drop(f))
+		crew__recycle(f);
 }
 
 bool crew__pin(crew_future *f)

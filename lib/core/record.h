@@ -247,6 +247,9 @@ static inline bool is_fixed(const crew_future *f)
 void crew__release(crew_future *f);
 void crew__retain(crew_future *f);
 
+/* Pass the last reference to the completer, or recycle. */
+void crew__detach(crew_future *f);
+
 /* A reference for somebody who has none, found by a walk over all records: only an annexed record can be pinned, and only it needs to be (nothing
    else of a record is ever freed). False: it is gone, or has no annex. */
 bool crew__pin(crew_future *f);

@@ -150,7 +150,7 @@ static int submit_with(crew_executor *ex, crew_executor *base, struct port *port
 	return base->ops->submit(base, port, f, base->ops->shares_memory ? NULL : arguments);
 }
 
-/* Make and submit one. flags: STATE_OWNED, or STATE_DETACHED for a post, whose record is not the caller's to look at. The port is base's. */
+/* Make and submit one, with one reference: the executor's if flags is STATE_OWNED, else the caller's to drop. The port is base's. */
 static inline int submit(crew_executor *ex, crew_executor *base, struct port *port, const crew_task *task, const void *arguments,
 			 const struct crew_submit_options *options, uint32_t flags, crew_future **ret)
 {
@@ -216,7 +216,10 @@ int crew_executor_post(crew_executor *ex, const crew_task *task, const void *arg
 	port = crew__port(base_of(ex));
 	if (!port)
 		return -ENOMEM;
-	return submit(ex, base_of(ex), port, task, arguments, NULL, STATE_DETACHED, &f);
+	rc = submit(ex, base_of(ex), port, task, arguments, NULL, 0, &f);
+	if (!is_fixed(f))
+		crew__detach(f); /* only now: a stale hint may have run it before it was submitted */
+	return rc;
 }
 
 int crew_executor_run(crew_executor *ex, const crew_task *task, const void *arguments, void *y, size_t y_size, int y_type,

@@ -125,9 +125,10 @@ static crew_error *error_here(int code, const char *file, int line, const char *
 	struct context *c = crew__context;
 	char text[sizeof ((crew_error *)0)->message], where[PATH_MAX];
 	crew_error *error;
+	bool own = c && c->future && !(c->outer && c->outer->future == c->future); /* else it is the hand's of a crowd: sign() names the task */
 
 	vsnprintf(text, sizeof text, format, list);
-	error = crew__error_make(c && c->future ? task_of(c->future) : NULL, code ? code : CREW_ERAISED, "%s", text);
+	error = crew__error_make(own ? task_of(c->future) : NULL, code ? code : CREW_ERAISED, "%s", text);
 	if (error != crew__error_no_memory() && file) {
 		snprintf(where, sizeof where, "%s:%d", file, line);
 		crew__error_where(error, where);
