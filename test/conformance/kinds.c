@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-enum { BASES_MAX = 64 };
+enum { BASES_MAX = 256 };
 
 const struct kind *kind;
 static crew_executor *bases[BASES_MAX];
