@@ -215,15 +215,6 @@ static bool ring(struct thread_worker *w)
 	return false;
 }
 
-/* The first to wake anybody counts the CPUs; others that do so at the same time find the same. */
-static void prepare(struct thread_pool *pool)
-{
-	uint32_t cpus = (uint32_t)crew__cpus_usable(pool), count = (uint32_t)pool->count;
-
-	ck_pr_store_32(&pool->sharers, count < cpus ? count : cpus);
-	store_release_32(&pool->limit, cpus);
-}
-
 static bool wake_sentinel(struct thread_pool *pool)
 {
 	struct thread_worker *w;
@@ -245,19 +236,17 @@ bool crew__want_wake(const struct thread_pool *pool)
 {
 	if (!parked_count(pool) || ck_pr_load_32(&pool->search))
 		return false;
-	return !(ck_pr_load_32(&pool->sentinel) && crew__awake(pool) >= (int)ck_pr_load_32(&pool->limit));
+	return !(ck_pr_load_32(&pool->sentinel) && crew__awake(pool) >= pool->limit);
 }
 
 bool crew__wake_one(struct thread_pool *pool)
 {
 	struct thread_worker *w;
 
-	if (unlikely(!load_acquire_32(&pool->limit)))
-		prepare(pool);
 	for (;;) {
 		if (!parked_count(pool))
 			return false;
-		if (crew__awake(pool) >= (int)ck_pr_load_32(&pool->limit))
+		if (crew__awake(pool) >= pool->limit)
 			return wake_sentinel(pool);
 		if (!ck_pr_cas_32(&pool->search, 0, 1)) /* on behalf of who is woken */
 			return false;
@@ -287,7 +276,7 @@ void crew__wake_for_submit(struct thread_pool *pool)
 		crew__fail_waiting(pool);
 		return;
 	}
-	if (ck_pr_load_32(&pool->sentinel) && crew__awake(pool) >= (int)ck_pr_load_32(&pool->limit))
+	if (ck_pr_load_32(&pool->sentinel) && crew__awake(pool) >= pool->limit)
 		return; /* the sentinel looks at the queues: the delay is bounded */
 	full_fence();	/* point 2 above */
 	if (!crew__want_wake(pool))
@@ -339,10 +328,9 @@ void crew__stop_search(struct thread_worker *w)
 void crew__announce_search(struct thread_worker *w)
 {
 	struct thread_pool *pool = w->pool;
-	int limit = (int)ck_pr_load_32(&pool->limit);
 
-	if (pool->count > 1 && limit > 1 && !w->searching && !ck_pr_load_32(&pool->search) &&
-	    crew__awake(pool) <= limit && ck_pr_cas_32(&pool->search, 0, 1))
+	if (pool->count > 1 && pool->limit > 1 && !w->searching && !ck_pr_load_32(&pool->search) &&
+	    crew__awake(pool) <= pool->limit && ck_pr_cas_32(&pool->search, 0, 1))
 		w->searching = true;
 }
 

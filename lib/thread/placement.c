@@ -84,7 +84,7 @@ static bool without(const cpu_set_t *set, int cpu, cpu_set_t *ret)
 
 void crew__place_away(struct thread_worker *w)
 {
-	if (ck_pr_load_32(&w->pool->limit) < 2 || pthread_getaffinity_np(w->thread, sizeof w->affinity, &w->affinity) ||
+	if (w->pool->limit < 2 || pthread_getaffinity_np(w->thread, sizeof w->affinity, &w->affinity) ||
 	    !without(&w->affinity, sched_getcpu(), &w->narrowed))
 		return;
 	w->pushed = pthread_setaffinity_np(w->thread, sizeof w->narrowed, &w->narrowed) == 0;
@@ -114,7 +114,7 @@ void crew__leave_waker(struct thread_worker *w, int cpu, bool if_again)
 {
 	uint64_t now, since;
 
-	if (ck_pr_load_32(&w->pool->limit) < 2 || sched_getcpu() != cpu)
+	if (w->pool->limit < 2 || sched_getcpu() != cpu)
 		return;
 	now = crew__now();
 	since = now - w->last_wake;

@@ -180,7 +180,8 @@ static int pool_init(struct thread_pool *pool, int count)
 	for (int i = 0; i < count; i++)
 		worker_init(pool, i);
 	pool->parked = (uint32_t)count;
-	pool->sharers = 1;
+	pool->limit = crew__cpus_usable(pool);
+	pool->sharers = count < pool->limit ? count : pool->limit;
 	pool->light = crew__membarrier_works();
 	return crew__executor_init(&pool->base, &threads_ops, pool->options.name ? pool->options.name : "crew");
 }

@@ -50,7 +50,7 @@ struct thread_worker {
 	struct injection *last_queue;	/* where it last found something */
 	struct thread_port *cursor;	/* where its round over the ports begins */
 	crew_future *enclosing;		/* the task it runs in place, or a stolen frame of; NULL: its context's */
-	char *stack_floor;		/* below this a wait runs nothing in place any more */
+	char *stack_floor;		/* below this a wait runs nothing in place any more; NULL: not known yet */
 	uint64_t last_wake, moved_at;	/* ns */
 	uint32_t looks, random, crowded;
 	int quota;			/* tasks until this thread is replaced; INT_MAX: never */
@@ -100,6 +100,8 @@ struct thread_pool {
 	/* fixed after open */
 	struct crew_threads_options options;
 	int count;	      /* of workers */
+	int limit;	      /* workers that may be awake: the CPUs they have */
+	int sharers;	      /* the lesser of both: who takes from a queue leaves the others their part */
 	bool light;	      /* membarrier works: no fence in submit */
 	bool placed;	      /* cpus is known */
 	cpu_set_t cpus;	      /* options.cpus, or the opener's */
@@ -112,8 +114,6 @@ struct thread_pool {
 	uint32_t sentinel;	       /* 1: a worker watches the others' progress */
 	uint32_t stop;		       /* 1: shut down; workers leave when there is nothing left */
 	uint32_t notice;	       /* NOTICE_… */
-	uint32_t limit;		       /* workers that may be awake: CPUs; written once, by the first start */
-	uint32_t sharers;	       /* min(count, limit); with it */
 
 	/* any thread, atomic, on transitions */
 	uint32_t blocked CREW__ALIGNED; /* workers asleep inside a task */

@@ -34,7 +34,6 @@
 #define TIGHT_LOOKS 32	      /* at the last queue only */
 #define CROWDED_AFTER 4
 #define MOVE_AGAIN_NS 1000000
-#define STACK_RESERVE 65536
 
 /* ---- failing ---- */
 
@@ -206,7 +205,7 @@ static int take(struct thread_worker *w, struct injection *queue, bool *left)
 {
 	int max = w->quota < BATCH_MAX ? w->quota : BATCH_MAX;
 
-	return crew__injection_take(queue, w->batch, max, (int)w->pool->sharers, left);
+	return crew__injection_take(queue, w->batch, max, w->pool->sharers, left);
 }
 
 /* Ports in the order of their list, from `from` (or its beginning) up to `to` (or its end). */
@@ -327,7 +326,7 @@ static bool look_after_yield(struct thread_worker *w)
 static bool spin(struct thread_worker *w)
 {
 	struct thread_pool *pool = w->pool;
-	int limit = (int)ck_pr_load_32(&pool->limit), awake, pauses = 2;
+	int limit = pool->limit, awake, pauses = 2;
 	uint64_t end;
 
 	crew__announce_search(w);
@@ -402,14 +401,6 @@ static int add_nice(int nice)
 	return 0;
 }
 
-static void find_stack(struct thread_worker *w)
-{
-	size_t size = 0;
-
-	pthread_attr_getstacksize(&w->pool->attributes, &size);
-	w->stack_floor = (char *)__builtin_frame_address(0) - size + STACK_RESERVE + size / 16;
-}
-
 /* False: the executor is broken now. */
 static bool begin(struct thread_worker *w)
 {
@@ -450,7 +441,7 @@ static bool settle_in(struct thread_worker *w)
 	w->thread = pthread_self();
 	w->joinable = true;
 	name_thread(w);
-	find_stack(w);
+	w->stack_floor = NULL;
 	rc = crew__place_first(pool);
 	if (rc) {
 		crew__pool_break(pool, rc, "worker %d cannot run on the CPUs it was given: %s", w->index, crew_strerror(rc));

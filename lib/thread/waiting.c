@@ -25,6 +25,7 @@
 #define SPIN_NS 12000
 #define SPIN_IN_WORKER_NS 3000
 #define TIGHT_LOOKS 48
+#define STACK_RESERVE 65536
 
 static bool done(const crew_future *f)
 {
@@ -156,7 +157,7 @@ static int wait_in_worker(struct thread_worker *w, crew_future *f, uint64_t dead
 
 	if (stands_on(crew__context, f))
 		return -EDEADLK;
-	if (ck_pr_load_32(&w->pool->limit) > 1 && spin_for(f, SPIN_IN_WORKER_NS))
+	if (w->pool->limit > 1 && spin_for(f, SPIN_IN_WORKER_NS))
 		return 0;
 	rc = deadline == NEVER ? enter(w->pool, &b) : 0;
 	if (rc)
@@ -181,6 +182,23 @@ static void run_in_worker(struct thread_worker *w, crew_future *f)
 	w->enclosing = outer;
 }
 
+/* Is there too little stack left to run a task on? Asked for at the first nested run: it costs a malloc. */
+static bool too_deep(struct thread_worker *w)
+{
+	pthread_attr_t attributes;
+	void *low = NULL;
+	size_t size = 0;
+
+	if (!w->stack_floor) {
+		if (pthread_getattr_np(pthread_self(), &attributes))
+			return false;
+		pthread_attr_getstack(&attributes, &low, &size);
+		pthread_attr_destroy(&attributes);
+		w->stack_floor = (char *)low + size / 16 + STACK_RESERVE;
+	}
+	return (char *)__builtin_frame_address(0) < w->stack_floor;
+}
+
 bool crew__threads_help(crew_executor *ex, crew_future *f)
 {
 	struct thread_pool *pool = pool_of(ex);
@@ -189,9 +207,7 @@ bool crew__threads_help(crew_executor *ex, crew_future *f)
 
 	if (!mine && !pool->options.help)
 		return false;
-	if (w && (char *)__builtin_frame_address(0) < w->stack_floor)
-		return false; /* too deep: a sleep needs no stack */
-	if (phase_of(ck_pr_load_32(&f->state)) != PHASE_PENDING || !crew__claim_as(f, STATE_HELD))
+	if (phase_of(ck_pr_load_32(&f->state)) != PHASE_PENDING || (w && too_deep(w)) || !crew__claim_as(f, STATE_HELD))
 		return false;
 	if (mine)
 		run_in_worker(w, f);
@@ -215,7 +231,7 @@ int crew__threads_wait(crew_executor *ex, crew_future *f, uint64_t deadline)
 		sched_yield();
 		if (done(f))
 			return 0;
-	} else if (ck_pr_load_32(&pool->limit) > 1 && spin_for(f, SPIN_NS)) {
+	} else if (pool->limit > 1 && spin_for(f, SPIN_NS)) {
 		return 0;
 	}
 	sleep_for(f, deadline);
