@@ -131,7 +131,7 @@ static inline bool crew__claim_as(crew_future *f, uint32_t held)
 {
 	uint32_t s = ck_pr_load_32(&f->state);
 
-	while ((s & (PHASE_MASK | STATE_HELD)) == PHASE_PENDING || (s & (PHASE_MASK | held)) == (PHASE_PENDING | held)) {
+	while (phase_of(s) == PHASE_PENDING && (held || !(s & STATE_HELD))) {
 		if (ck_pr_cas_32_value(&f->state, s, ((s & ~(uint32_t)(PHASE_MASK | STATE_HELD)) | PHASE_RUNNING), &s)) {
 			ck_pr_fence_acquire();
 			return true;
