@@ -164,7 +164,7 @@ struct crew_map_options {
 /*
  * crew_for(ex, n, T, .name = value…): T(begin, end, value…) over ranges that cover 0 … n-1 once. T's first two parameters are size_t; the
  * others are given by name and are 0 if they are not. Ranges shrink as the work runs out. On processes T's writes stay
- * in the worker, unless they go to memory of crew_shared_alloc(). Returns 0 or the first failing range's code.
+ * in the worker, unless they go to memory of crew_shared_alloc(). Returns 0 or the first failing range's code (a positive one negated).
  *
  * crew_reduce(ex, n, &acc, combine, T, .name = value…): *acc = combine(*acc, part) for the T(begin, end, …) of each range, in order, so
  * that floating point gives the same answer every time on the same executor. combine: a function or macro, R combine(R, R), called in this thread.
@@ -197,7 +197,7 @@ struct crew_for_options {
  * has failed). It runs in crew_next(), in the caller's thread; what it fills is copied before its next call. At most `window` items are
  * on their way. Never NULL.
  *
- * crew_next(s, &y): 1 an item, 0 the end, negative: that item failed, with the code of its error, and the stream goes on.
+ * crew_next(s, &y): 1 an item, 0 the end, negative: that item failed, with the code of its error (a positive one negated), and the stream goes on.
  * Bytes and strings are yours.
  */
 #define crew_imap(ex_, T_, feed_, ...) \
@@ -252,7 +252,8 @@ CREW_API crew_executor *crew_group_open(crew_executor *ex, const struct crew_gro
 
 /* ---- the whole executor ---- */
 
-/* Wait until all that was submitted so far is done. The code of the first failure since the last such wait, 0, -ETIMEDOUT, -EDEADLK. */
+/* Wait until all that was submitted so far is done, its callbacks included. The code of the first failure since the last such wait (a positive one
+   negated), 0, -ETIMEDOUT, -EDEADLK. */
 CREW_API int crew_executor_wait(crew_executor *ex, int ms);
 
 /* Cancel what waits, ask what runs to stop. How many never start. */

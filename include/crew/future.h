@@ -66,7 +66,7 @@ CREW_API bool crew_future_done(crew_future *f);
 CREW_API bool crew_future_running(crew_future *f);
 CREW_API bool crew_future_cancelled(crew_future *f);
 
-/* Cancel. 1: it had not started and never will; its error's message is the reason (which may be NULL, and is copied).
+/* Cancel. 1: it had not started and never will (also when it was cancelled before); its error's message is the reason (which may be NULL, and is copied).
    0: it runs; crew_task_cancelled() now says true in it, no more is done. -EALREADY: it is done. */
 CREW_API int crew_future_cancel(crew_future *f, const char *reason);
 CREW_API int crew_cancel(crew_future *const *fs, size_t n); /* all of them; how many never start */

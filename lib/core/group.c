@@ -30,6 +30,7 @@ struct group {
 	crew_future *backlog, *last_backlog; /* HELD, by annex->queue_next */
 	int running, queued;
 	uint32_t unfinished;
+	uint64_t submitted;
 	bool cancelled; /* a failure cancelled what there was and cancels what comes */
 	uint32_t changed; /* bumped when something ended: waiters sleep on it */
 };
@@ -308,6 +309,7 @@ int crew__group_enter(crew_executor *ex, crew_future *f)
 	lock(g);
 	link_member(g, f);
 	g->unfinished++;
+	g->submitted++;
 	rc = admit(g, f);
 	unlock(g);
 	if (rc != -ECANCELED)
@@ -351,6 +353,8 @@ void crew__group_done(crew_executor *ex, crew_future *f)
 
 	if ((ck_pr_load_32(&f->state) & STATE_FAILED) && ck_pr_load_int(&ex->first_failure) == 0)
 		(void)ck_pr_cas_int(&ex->first_failure, 0, f->value.error->code);
+	if (phase_of(ck_pr_load_32(&f->state)) == PHASE_CANCELLED)
+		ck_pr_faa_64(&ex->cancelled, 1);
 	lock(g);
 	annex_of(f)->left = true;
 	if (annex_of(f)->counted)
@@ -426,6 +430,15 @@ static int group_workers(crew_executor *ex)
 	return base->ops->workers(base);
 }
 
+static void group_stats(crew_executor *ex, struct crew_stats *ret)
+{
+	struct group *g = group_of(ex);
+
+	lock(g);
+	ret->submitted = g->submitted;
+	unlock(g);
+}
+
 static void group_shutdown(crew_executor *ex, uint64_t deadline, bool kill)
 {
 	(void)kill;
@@ -463,6 +476,7 @@ const struct executor_ops crew__group_ops = {
 	.workers = group_workers,
 	.shutdown = group_shutdown,
 	.close = group_close,
+	.stats = group_stats,
 };
 
 crew_executor *crew_group_open(crew_executor *below, const struct crew_group_options *options, size_t size)
