@@ -10,6 +10,7 @@
  * In a worker, what has not started is run here first: a pool of one cannot deadlock.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +22,7 @@ struct node {
 	struct callback cb;
 	struct node *next; /* the stack's; then the ready list's */
 	crew_future *f;	   /* NULL: this entry was a repetition, or nothing */
+	bool delivered;	   /* the user has it, and may have given it back: hands off */
 	struct crew_completions *set;
 };
 
@@ -103,9 +105,16 @@ static bool subscribe(struct crew_completions *set)
 
 static void unsubscribe(struct crew_completions *set)
 {
-	for (size_t i = 0; i < set->n && !set->poor; i++)
-		if (set->node[i].f && set->node[i].set)
-			crew__unsubscribe(set->node[i].f, &set->node[i].cb);
+	for (size_t i = 0; i < set->n && !set->poor; i++) {
+		struct node *node = &set->node[i];
+
+		if (!node->f || !node->set)
+			continue;
+		if (!node->delivered)
+			crew__unsubscribe(node->f, &node->cb);
+		while (load_acquire_32(&node->cb.phase) == CALLBACK_TAKEN)
+			sched_yield(); /* its completer is just leaving `arrived` */
+	}
 }
 
 static struct crew_completions *set_new(crew_future *const *fs, size_t n)
@@ -161,7 +170,8 @@ static bool collect(struct crew_completions *set)
 static bool help(struct crew_completions *set)
 {
 	while (set->next_help < set->n) {
-		crew_future *f = set->node[set->next_help++].f;
+		struct node *node = &set->node[set->next_help++];
+		crew_future *f = node->delivered ? NULL : node->f;
 
 		if (f && !is_fixed(f) && !crew__done(f) && crew__help(f))
 			return true;
@@ -175,7 +185,7 @@ static bool stuck(struct crew_completions *set)
 	if (!crew__context)
 		return false;
 	for (size_t i = 0; i < set->n; i++) {
-		crew_future *f = set->node[i].f;
+		crew_future *f = set->node[i].delivered ? NULL : set->node[i].f;
 
 		if (f && !crew__done(f) && !crew__on_this_stack(f))
 			return false;
@@ -188,7 +198,7 @@ static void expire(struct crew_completions *set)
 {
 	set->own_deadline = NEVER;
 	for (size_t i = 0; i < set->n; i++) {
-		crew_future *f = set->node[i].f;
+		crew_future *f = set->node[i].delivered ? NULL : set->node[i].f;
 		struct annex *a = f ? annex_of(f) : NULL;
 
 		if (!a || a->deadline == NEVER || crew__done(f))
@@ -281,6 +291,7 @@ crew_future *crew_completions_next(crew_completions *set)
 		return NULL;
 	node = set->ready;
 	set->ready = node->next;
+	node->delivered = true;
 	set->delivered++;
 	if (set->left)
 		*set->left = set->total - set->delivered;
