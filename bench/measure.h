@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * measure.h: what every benchmark and every baseline shares: the clock, the options, quantiles, memory, the line that is printed.
+ *
+ * A program measures one question (submit.c) or one peer (baselines/). It runs a round that is not printed, to touch its memory and
+ * start its workers, then --rounds that are, and prints a line of JSON for each figure:
+ *
+ *	{"bench":"T1","peer":"crew threads","workers":2,"unit":"ns/task","value":31.4}
+ *
+ * It checks the answer of each round and ends with status 1 when one is wrong: a figure of wrong answers is none. Status 77 says that
+ * it does not apply here. How rounds of several programs are interleaved, and how quiet the machine was, is the business of driver.py.
+ */
+#ifndef CREW_BENCH_MEASURE_H
+#define CREW_BENCH_MEASURE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { MEASURE_SKIP = 77 };
+
+struct measure_options {
+	const char *bench;   /* --bench T1: which question, for programs that know several */
+	const char *backend; /* --backend inline, threads, processes */
+	int workers;	     /* --workers */
+	int rounds;	     /* --rounds that are printed */
+	int producers;	     /* --producers: threads that submit */
+	long size;	     /* --size: bytes of a payload */
+	long idle_us;	     /* --idle-us: pause before each ping */
+	double scale;	     /* --scale: of the amount of work; a smoke test says 0.01 */
+	bool helping;	     /* --helping: a waiter may run the task itself */
+	bool futures;	     /* --futures: by futures instead of frames */
+	bool one_cpu;	     /* --one-cpu: everything on the first CPU that we may use */
+	bool idle_workers;   /* --idle-workers: the pool is never used */
+};
+
+/* Read the options; an unknown one ends the program with a usage. Applies --one-cpu. */
+void measure_options(struct measure_options *o, int argc, char **argv);
+
+/* n scaled by --scale, at least 1. */
+long measure_scaled(const struct measure_options *o, long n);
+
+/* Nanoseconds on CLOCK_MONOTONIC, which all processes share. */
+int64_t measure_now(void);
+
+/* The q-quantile of n values, which it sorts. The median is q = 0.5. */
+double measure_quantile(double *values, size_t n, double q);
+
+void measure_print(const char *bench, const char *peer, int workers, const char *unit, double value);
+
+/* End with status 1 and a sentence on stderr unless ok. */
+void measure_require(bool ok, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* CPUs that this process may use. */
+int measure_cpus(void);
+
+/* Bytes resident now; private KiB of a process (0: this one); CPU time of a process, in ns. */
+size_t measure_resident(void);
+double measure_private_kib(pid_t pid);
+int64_t measure_cpu_time(pid_t pid);
+
+/* Sleep at least so long; with a timer slack of 1 ns after the first call of measure_precise() in this thread. */
+void measure_pause(int64_t ns);
+void measure_precise(void);
+
+/* A chain of n dependent multiplications that no compiler shortens: the work of a task. Returns what the caller adds up. */
+static inline uint64_t measure_spin(uint64_t x, long n)
+{
+	for (long i = 0; i < n; i++)
+		x = x * 6364136223846793005u + 1442695040888963407u;
+	return x;
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * pingpong.c: how long from a submit to its result, one at a time? T2 on threads, P2 on processes: the median and the 99th percentile over
+ * the pings of a round.
+ *
+ *	T2, P2			one after the other: everybody is awake
+ *	T2/cold, P2/cold	--idle-us 2000: the worker sleeps when the ping comes
+ *	T2/one-cpu, P2/one-cpu	--one-cpu: both sides share a CPU, so that each must make way for the other
+ */
+#include <stdio.h>
+
+#include "backend.h"
+
+enum { PINGS = 20000, COLD_PINGS = 300 };
+
+CREW_TASK(long, ping, (long, x))
+{
+	return x + 1;
+}
+
+static void round_of(crew_executor *ex, const struct measure_options *o, double *us, long n)
+{
+	for (long i = 0; i < n; i++) {
+		int64_t begin;
+		long y = 0;
+		int code;
+
+		if (o->idle_us)
+			measure_pause(o->idle_us * 1000);
+		begin = measure_now();
+		code = crew_take(crew_submit(ex, ping, i), &y, NULL);
+		us[i] = (double)(measure_now() - begin) / 1000;
+		measure_require(code == 0 && y == i + 1, "ping %ld came back as %ld, code %d", i, y, code);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct measure_options o;
+	char bench[32], tail[32];
+	double *us;
+	long n;
+
+	measure_options(&o, argc, argv);
+	n = measure_scaled(&o, o.idle_us ? COLD_PINGS : PINGS);
+	us = calloc((size_t)n, sizeof(*us));
+	measure_require(us != NULL, "out of memory");
+	snprintf(bench, sizeof(bench), "%s%s%s", backend_bench(&o, "T2", "P2"), o.idle_us ? "/cold" : "", o.one_cpu ? "/one-cpu" : "");
+	snprintf(tail, sizeof(tail), "%.20s/p99", bench);
+	CREW_SCOPE (ex, backend_open(&o)) {
+		backend_check(ex);
+		round_of(ex, &o, us, n);
+		for (int round = 0; round < o.rounds; round++) {
+			round_of(ex, &o, us, n);
+			measure_print(bench, backend_peer(&o), o.workers, "us", measure_quantile(us, (size_t)n, 0.5));
+			measure_print(tail, backend_peer(&o), o.workers, "us", measure_quantile(us, (size_t)n, 0.99));
+		}
+	}
+	free(us);
+	return 0;
+}
