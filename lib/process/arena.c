@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * arena.c: an allocator whose books are kept elsewhere.
+ *
+ *	chunks of 64 KiB      free runs, by place, first fit: low addresses are used again first, and have their pages still
+ *	└ spans of 4 chunks   cut into blocks of one class, 256 B … 32 KiB, a bit for each
+ *
+ * Chunks get their pages (posix_fallocate) before they are handed out the first time, and keep them when they come back, up to 64 MiB of them: a
+ * program that sends the same megabytes again and again pays for their pages once. What comes back beyond that is punched out.
+ *
+ * System calls that make or clear pages are done outside the mutex, by the thread that has the run.
+ */
+#include "process/arena.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CLASSES = 8, SPAN_CHUNKS = 4, SPAN_WORDS = 16 };
+#define CHUNK ((size_t)1 << 16)
+#define SPAN_SIZE (SPAN_CHUNKS * CHUNK)
+#define BLOCK_MIN ((size_t)256)
+#define IDLE_MAX (((size_t)64 << 20) / CHUNK)
+
+/* Places and lengths in chunks. */
+struct run {
+	size_t at, n;
+};
+
+struct span {
+	struct span *next, **place; /* in its class's list; place NULL: not in it */
+	size_t at;		    /* its first chunk */
+	uint32_t class, live;
+	uint64_t free[SPAN_WORDS];
+};
+
+int crew__arena_init(struct arena *a, const struct mapping *mapping, size_t base, size_t size)
+{
+	memset(a, 0, sizeof *a);
+	a->mapping = mapping;
+	a->base = base;
+	a->size = size / CHUNK * CHUNK;
+	a->run_capacity = 16;
+	a->runs = malloc(a->run_capacity * sizeof *a->runs);
+	a->spans = calloc(a->size / CHUNK, sizeof *a->spans);
+	a->populated = calloc(a->size / CHUNK / 64 + 1, sizeof *a->populated);
+	if (!a->runs || !a->spans || !a->populated) {
+		free(a->runs), free(a->spans), free(a->populated);
+		memset(a, 0, sizeof *a);
+		return -ENOMEM;
+	}
+	a->runs[0] = (struct run){ 0, a->size / CHUNK };
+	a->run_count = 1;
+	pthread_mutex_init(&a->mutex, NULL);
+	return 0;
+}
+
+void crew__arena_fini(struct arena *a)
+{
+	if (!a->runs)
+		return;
+	for (uint32_t class = 0; class < CLASSES; class ++)
+		for (struct span *s = a->partial[class], *next; s; s = next) {
+			next = s->next;
+			free(s);
+		}
+	free(a->runs), free(a->spans), free(a->populated);
+	pthread_mutex_destroy(&a->mutex);
+	memset(a, 0, sizeof *a);
+}
+
+/* ---- runs of chunks; the mutex is held ---- */
+
+static bool take_run(struct arena *a, size_t n, size_t *ret_at)
+{
+	for (size_t i = 0; i < a->run_count; i++) {
+		struct run *run = &a->runs[i];
+
+		if (run->n < n)
+			continue;
+		*ret_at = run->at;
+		run->at += n;
+		run->n -= n;
+		if (run->n == 0) {
+			a->run_count--;
+			memmove(run, run + 1, (a->run_count - i) * sizeof *run);
+		}
+		return true;
+	}
+	return false;
+}
+
+/* Room for one more run is made when a run is taken, so that giving back cannot fail. */
+static bool reserve_run(struct arena *a)
+{
+	struct run *runs;
+
+	if (a->run_count + 1 < a->run_capacity)
+		return true;
+	runs = realloc(a->runs, 2 * a->run_capacity * sizeof *runs);
+	if (!runs)
+		return false;
+	a->runs = runs;
+	a->run_capacity *= 2;
+	return true;
+}
+
+static void give_run(struct arena *a, size_t at, size_t n)
+{
+	size_t low = 0, high = a->run_count;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (a->runs[middle].at < at)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low > 0 && a->runs[low - 1].at + a->runs[low - 1].n == at) {
+		a->runs[low - 1].n += n;
+		if (low < a->run_count && at + n == a->runs[low].at) {
+			a->runs[low - 1].n += a->runs[low].n;
+			a->run_count--;
+			memmove(&a->runs[low], &a->runs[low + 1], (a->run_count - low) * sizeof a->runs[0]);
+		}
+	} else if (low < a->run_count && at + n == a->runs[low].at) {
+		a->runs[low].at = at;
+		a->runs[low].n += n;
+	} else if (a->run_count < a->run_capacity) {
+		memmove(&a->runs[low + 1], &a->runs[low], (a->run_count - low) * sizeof a->runs[0]);
+		a->runs[low] = (struct run){ at, n };
+		a->run_count++;
+	} /* else: no memory for the books; the run is lost until the executor closes */
+}
+
+/* ---- pages ---- */
+
+static bool has_pages(const struct arena *a, size_t chunk)
+{
+	return a->populated[chunk / 64] >> (chunk % 64) & 1;
+}
+
+/* Pages for a run that the caller has. The bits of others in the same words may change meanwhile: they are looked at and set under the mutex. */
+static int populate(struct arena *a, size_t at, size_t n)
+{
+	size_t missing = 0, first = at;
+	int rc;
+
+	pthread_mutex_lock(&a->mutex);
+	for (size_t i = at; i < at + n; i++) {
+		if (has_pages(a, i)) {
+			a->idle--;
+		} else if (missing++ == 0) {
+			first = i;
+		}
+	}
+	pthread_mutex_unlock(&a->mutex);
+	if (missing == 0)
+		return 0;
+	rc = crew__mapping_populate(a->mapping, a->base + first * CHUNK, (at + n - first) * CHUNK); /* what is there stays */
+	pthread_mutex_lock(&a->mutex);
+	for (size_t i = at; i < at + n; i++) {
+		if (rc == 0)
+			a->populated[i / 64] |= (uint64_t)1 << (i % 64);
+		else
+			a->idle += has_pages(a, i);
+	}
+	pthread_mutex_unlock(&a->mutex);
+	return rc;
+}
+
+/* The run goes back, with its pages if there are not too many idle ones already. */
+static void release(struct arena *a, size_t at, size_t n)
+{
+	bool punch;
+
+	pthread_mutex_lock(&a->mutex);
+	punch = a->idle + n > IDLE_MAX;
+	for (size_t i = at; i < at + n; i++) {
+		if (punch)
+			a->populated[i / 64] &= ~((uint64_t)1 << (i % 64));
+		else
+			a->idle += has_pages(a, i);
+	}
+	pthread_mutex_unlock(&a->mutex);
+	if (punch)
+		crew__mapping_punch(a->mapping, a->base + at * CHUNK, n * CHUNK);
+	pthread_mutex_lock(&a->mutex);
+	give_run(a, at, n);
+	pthread_mutex_unlock(&a->mutex);
+}
+
+static int acquire(struct arena *a, size_t n, size_t *ret_at)
+{
+	bool ok;
+	int rc;
+
+	pthread_mutex_lock(&a->mutex);
+	ok = reserve_run(a) && take_run(a, n, ret_at);
+	pthread_mutex_unlock(&a->mutex);
+	if (!ok)
+		return -ENOMEM;
+	rc = populate(a, *ret_at, n);
+	if (rc) {
+		pthread_mutex_lock(&a->mutex);
+		give_run(a, *ret_at, n);
+		pthread_mutex_unlock(&a->mutex);
+	}
+	return rc;
+}
+
+/* ---- blocks ---- */
+
+static uint32_t class_of(size_t n)
+{
+	uint32_t class = 0;
+
+	while (class < CLASSES && BLOCK_MIN << class < n)
+		class ++;
+	return class; /* CLASSES: chunks */
+}
+
+static void list_span(struct arena *a, struct span *s)
+{
+	s->place = &a->partial[s->class];
+	s->next = *s->place;
+	if (s->next)
+		s->next->place = &s->next;
+	*s->place = s;
+}
+
+static void unlist_span(struct span *s)
+{
+	*s->place = s->next;
+	if (s->next)
+		s->next->place = s->place;
+	s->place = NULL;
+}
+
+static struct span *span_new(struct arena *a, uint32_t class)
+{
+	struct span *s = calloc(1, sizeof *s);
+	uint32_t blocks = SPAN_SIZE / (BLOCK_MIN << class);
+
+	if (!s || acquire(a, SPAN_CHUNKS, &s->at)) {
+		free(s);
+		return NULL;
+	}
+	s->class = class;
+	for (uint32_t i = 0; i < blocks; i++)
+		s->free[i / 64] |= (uint64_t)1 << (i % 64);
+	return s;
+}
+
+static size_t chunks_for(size_t n)
+{
+	return (n + CHUNK - 1) / CHUNK;
+}
+
+/* A span is found by any of its chunks. */
+static void enter_span(struct arena *a, size_t at, struct span *s)
+{
+	for (size_t i = 0; i < SPAN_CHUNKS; i++)
+		a->spans[at + i] = s;
+}
+
+static uint64_t take_block(struct span *s)
+{
+	uint32_t word = 0, bit;
+
+	while (!s->free[word])
+		word++;
+	bit = (uint32_t)__builtin_ctzll(s->free[word]);
+	s->free[word] &= s->free[word] - 1;
+	s->live++;
+	if (s->live == SPAN_SIZE / (BLOCK_MIN << s->class))
+		unlist_span(s);
+	return s->at * CHUNK + (64 * word + bit) * (BLOCK_MIN << s->class);
+}
+
+static int alloc_block(struct arena *a, uint32_t class, uint64_t *ret_offset)
+{
+	struct span *s;
+
+	pthread_mutex_lock(&a->mutex);
+	if (!a->partial[class]) {
+		pthread_mutex_unlock(&a->mutex);
+		s = span_new(a, class);
+		if (!s)
+			return -ENOMEM;
+		pthread_mutex_lock(&a->mutex);
+		enter_span(a, s->at, s);
+		list_span(a, s);
+	}
+	*ret_offset = take_block(a->partial[class]);
+	pthread_mutex_unlock(&a->mutex);
+	return 0;
+}
+
+static void free_block(struct arena *a, uint64_t offset)
+{
+	struct span *s;
+	uint64_t block;
+	bool empty;
+
+	pthread_mutex_lock(&a->mutex);
+	s = a->spans[offset / CHUNK];
+	block = (offset - s->at * CHUNK) / (BLOCK_MIN << s->class);
+	s->free[block / 64] |= (uint64_t)1 << (block % 64);
+	s->live--;
+	if (!s->place)
+		list_span(a, s);
+	empty = s->live == 0 && s->next; /* the last one of a class stays */
+	if (empty) {
+		unlist_span(s);
+		enter_span(a, s->at, NULL);
+	}
+	pthread_mutex_unlock(&a->mutex);
+	if (empty) {
+		release(a, s->at, SPAN_CHUNKS);
+		free(s);
+	}
+}
+
+int crew__arena_alloc(struct arena *a, size_t n, uint64_t *ret_offset)
+{
+	uint32_t class = class_of(n);
+	size_t at;
+	int rc;
+
+	if (class < CLASSES)
+		return alloc_block(a, class, ret_offset);
+	if (n > a->size)
+		return -ENOMEM;
+	rc = acquire(a, chunks_for(n), &at);
+	if (rc == 0)
+		*ret_offset = at * CHUNK;
+	return rc;
+}
+
+void crew__arena_free(struct arena *a, uint64_t offset, size_t n)
+{
+	if (class_of(n) < CLASSES)
+		free_block(a, offset);
+	else
+		release(a, offset / CHUNK, chunks_for(n));
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * arena.h: extents of a mapping: who has which part. All of its knowledge is private to the parent; nothing of it lies in the mapping.
+ */
+#ifndef CREW_LIB_ARENA_H
+#define CREW_LIB_ARENA_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include "process/mapping.h"
+
+struct run;
+struct span;
+
+struct arena {
+	const struct mapping *mapping; /* fixed after init, as the next two */
+	size_t base, size;	       /* the part of the mapping it may hand out */
+	struct span **spans;	       /* by chunk; NULL: not in a span. The table is fixed, its entries are guarded by mutex */
+	/* guarded by mutex */
+	pthread_mutex_t mutex;
+	struct run *runs; /* free, by place */
+	size_t run_count, run_capacity;
+	uint64_t *populated; /* one bit for each chunk: it has pages */
+	size_t idle;	     /* chunks with pages that nobody has */
+	struct span *partial[8]; /* per class: spans with room */
+};
+
+int crew__arena_init(struct arena *a, const struct mapping *mapping, size_t base, size_t size); /* -ENOMEM */
+void crew__arena_fini(struct arena *a);
+
+/* An extent of at least n bytes with pages behind it, aligned to a cache line: its offset from `base`. -ENOMEM, -ENOSPC. Any thread. */
+int crew__arena_alloc(struct arena *a, size_t n, uint64_t *ret_offset);
+
+/* n as at alloc. */
+void crew__arena_free(struct arena *a, uint64_t offset, size_t n);
+
+#endif

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * engine.c: the one thread that an executor has in the parent. It does what nobody can be expected to wait for in person:
+ *
+ *	eventfd        a worker rang → settle what must be noticed, refill the ring, grant memory
+ *	zygote socket  born, unborn, dead
+ *	pidfds         a death whose obituary may be late
+ *	timer          the sweep, while anything is outstanding
+ *
+ * It runs no code of the user's: a callback may block, and then nobody would bury. While nothing is outstanding it sleeps for good.
+ *
+ * Logs are hints: a worker notes each ticket it finished, after the word said so, so that a ticket found here unnoted needs no further look: whoever sets a
+ * note later finds the word FINISHED and settles it there and then.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/futex.h"
+#include "core/registry.h"
+#include "process/process_executor.h"
+
+/* What an epoll event is about; a seat is its index. */
+enum { FROM_BELL = WORKERS_MAX, FROM_TIMER, FROM_ZYGOTE };
+
+void crew__ring_engine(struct process_executor *p)
+{
+	uint64_t one = 1;
+
+	(void)!write(p->bell, &one, sizeof one);
+}
+
+/* ---- the timer ---- */
+
+static void set_timer(struct process_executor *p, int ms)
+{
+	struct itimerspec when = { .it_value = { ms / 1000, ms % 1000 * 1000000l } };
+
+	timerfd_settime(p->timer, 0, &when, NULL);
+}
+
+void crew__keep_ticking(struct process_executor *p)
+{
+	if (p->ticking)
+		return;
+	p->ticking = true;
+	set_timer(p, TICK_FAST_MS);
+}
+
+/* Is there anything that the next sweep could find? */
+static bool needs_sweep(const struct process_executor *p)
+{
+	if (p->outstanding && !p->failed)
+		return true;
+	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
+		if (p->seats[i].state == SEAT_DYING || (p->seats[i].state == SEAT_EMPTY && !p->closing && !p->failed))
+			return true;
+	return p->outstanding > 0;
+}
+
+static void on_timer(struct process_executor *p)
+{
+	uint64_t count;
+
+	(void)!read(p->timer, &count, sizeof count);
+	crew__sweep(p);
+	pthread_mutex_lock(&p->lock);
+	p->ticking = needs_sweep(p);
+	if (p->ticking)
+		set_timer(p, crew__ring_any(p->ring.rw->parked, &p->ring) ? TICK_FAST_MS : TICK_SLOW_MS);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- logs ---- */
+
+/* Does anybody need to be told that this one is over? */
+static bool is_wanted(const struct process_executor *p, const struct entry *e)
+{
+	return ck_pr_load_32(&p->ring.pub->hungry) || (ring_cell(&p->ring, e->ticket)->flags & CELL_NOTE) ||
+	       (ck_pr_load_32(&e->f->state) & (STATE_NOTIFY | STATE_WAITER));
+}
+
+/* One worker's log, as far as the batch goes. False: it has run over, and any slot may be over. */
+static bool read_log(struct process_executor *p, uint32_t worker, struct batch *batch)
+{
+	struct report *report = &p->ring.reports[worker];
+	struct seat *seat = &p->seats[worker];
+	uint32_t logged = load_acquire_32(&report->logged); /* pairs with the release in log_finished (process_worker.c) */
+
+	if (logged - seat->logged > LOG_SIZE) {
+		seat->logged = logged;
+		return false;
+	}
+	for (; seat->logged != logged && batch->n < BATCH_ITEMS; seat->logged++) {
+		uint32_t ticket = ck_pr_load_32(&report->log[seat->logged % LOG_SIZE]);
+		struct entry *e = &p->entries[ticket & p->ring.mask];
+
+		if (e->f && (uint32_t)e->ticket == ticket && ring_answered(&p->ring, e->ticket) && is_wanted(p, e))
+			crew__settle_answer(p, e, batch);
+	}
+	return true;
+}
+
+/* Settle what workers say is over, refill. True: something was done. */
+static bool collect_logs(struct process_executor *p)
+{
+	struct batch batch;
+	uint64_t tail = 0;
+	bool more = false, any;
+
+	batch.n = 0;
+	pthread_mutex_lock(&p->lock);
+	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
+		if (!read_log(p, i, &batch))
+			more |= crew__settle_all(p, &batch);
+	if (p->backlog.count && crew__pump(p, &batch, p->ring.geometry.slots))
+		tail = p->tail;
+	more |= batch.n == BATCH_ITEMS;
+	any = batch.n || tail || more;
+	pthread_mutex_unlock(&p->lock);
+	if (tail)
+		crew__ring_published(&p->ring, tail);
+	crew__deliver(p, &batch, false);
+	return any;
+}
+
+/* ---- memory for large answers ---- */
+
+static size_t grant_size(uint64_t want)
+{
+	size_t size = (size_t)1 << 16;
+
+	while (size < GRANT_KEPT && size < 4 * want)
+		size *= 2;
+	return size >= want ? size : (want + 4095) & ~(size_t)4095;
+}
+
+/* Settle all that the worker has answered: then nothing is left in its old grant but what is being copied. */
+static void settle_worker(struct process_executor *p, uint32_t worker)
+{
+	struct batch batch;
+	bool full;
+
+	do {
+		batch.n = 0;
+		full = false;
+		pthread_mutex_lock(&p->lock);
+		for (uint32_t i = 0; i < p->ring.geometry.slots && !full; i++) {
+			struct entry *e = &p->entries[i];
+
+			full = batch.n == BATCH_ITEMS;
+			if (e->f && !full && ring_answered(&p->ring, e->ticket) &&
+			    word_worker(ck_pr_load_64(ring_claim(&p->ring, e->ticket))) == worker + 1)
+				crew__settle_answer(p, e, &batch);
+		}
+		if (!full) {
+			crew__grant_drop(p, p->seats[worker].grant);
+			p->seats[worker].grant = NULL;
+		}
+		pthread_mutex_unlock(&p->lock);
+		crew__deliver(p, &batch, false);
+	} while (full);
+}
+
+static struct grant *grant_new(struct process_executor *p, uint32_t worker, uint64_t want)
+{
+	struct grant *grant = want <= p->ring.out_size ? calloc(1, sizeof *grant) : NULL;
+
+	if (!grant)
+		return NULL;
+	grant->worker = worker;
+	grant->extent.size = grant_size(want);
+	if (crew__arena_alloc(&p->out, grant->extent.size, &grant->extent.offset)) {
+		free(grant);
+		return NULL;
+	}
+	return grant;
+}
+
+/* Tell the worker; it may have died meanwhile. */
+static void hand_over(struct process_executor *p, uint32_t worker, uint32_t incarnation, uint32_t asked, struct grant *grant)
+{
+	struct orders *orders = &p->ring.orders[worker];
+	struct seat *seat = &p->seats[worker];
+
+	pthread_mutex_lock(&p->lock);
+	if (seat->incarnation == incarnation && seat->state == SEAT_ALIVE) {
+		seat->grant = grant;
+		if (grant)
+			grant->incarnation = incarnation;
+		ck_pr_store_64(&orders->offset, grant ? grant->extent.offset : 0);
+		ck_pr_store_64(&orders->size, grant ? grant->extent.size : 0);
+		store_release_32(&orders->granted, asked); /* pairs with the load in ask (process_worker.c) */
+		crew__futex_wake(&orders->granted, 1, true);
+	} else {
+		crew__grant_drop(p, grant);
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void answer_request(struct process_executor *p, uint32_t worker)
+{
+	struct report *report = &p->ring.reports[worker];
+	uint32_t asked = load_acquire_32(&report->asked), incarnation;
+	uint64_t want = ck_pr_load_64(&report->want);
+
+	pthread_mutex_lock(&p->lock);
+	incarnation = p->seats[worker].incarnation;
+	pthread_mutex_unlock(&p->lock);
+	if (asked == p->ring.orders[worker].granted)
+		return;
+	settle_worker(p, worker);
+	hand_over(p, worker, incarnation, asked, grant_new(p, worker, want));
+}
+
+static bool answer_requests(struct process_executor *p)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < (p->ring.geometry.workers + 63) / 64; i++) {
+		uint64_t bits = ck_pr_load_64(&p->ring.rw->asking[i]);
+
+		for (; bits; bits &= bits - 1) {
+			uint32_t worker = 64 * i + (uint32_t)__builtin_ctzll(bits);
+
+			ck_pr_and_64(&p->ring.rw->asking[i], ~(bits & -bits)); /* before the look at its request */
+			ck_pr_fence_memory();
+			if (worker < p->ring.geometry.workers)
+				answer_request(p, worker);
+			any = true;
+		}
+	}
+	return any;
+}
+
+/* ---- births and deaths ---- */
+
+static void admit(struct process_executor *p, uint32_t worker, pid_t pid, int pidfd)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLONESHOT, .data.u32 = worker };
+	struct seat *seat = &p->seats[worker];
+
+	seat->pidfd = pidfd;
+	seat->state = SEAT_ALIVE;
+	ck_pr_store_int(&seat->pid, pid);
+	epoll_ctl(p->epoll, EPOLL_CTL_ADD, pidfd, &event);
+	store_release_32(&p->ring.orders[worker].go, seat->incarnation); /* pairs with the load in wait_for_go (process_worker.c) */
+	crew__futex_wake(&p->ring.orders[worker].go, 1, true);
+}
+
+/* No memory, no processes left: try again in the sweep, unless there is nobody to wait for. */
+static bool unborn(struct process_executor *p, uint32_t worker)
+{
+	bool alone = true;
+
+	p->seats[worker].state = SEAT_EMPTY;
+	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
+		alone &= p->seats[i].state == SEAT_EMPTY;
+	return alone && ++p->strikes >= STRIKES;
+}
+
+void crew__news(struct process_executor *p, const struct news *news, int pidfd)
+{
+	struct seat *seat = &p->seats[news->worker < p->ring.geometry.workers ? news->worker : 0];
+	bool hopeless = false, known;
+
+	pthread_mutex_lock(&p->lock);
+	known = news->worker < p->ring.geometry.workers && seat->incarnation == news->incarnation;
+	if (known && news->kind == WORKER_BORN && pidfd >= 0 && seat->state == SEAT_ASKED) {
+		admit(p, news->worker, news->pid, pidfd);
+		pidfd = -1;
+	} else if (known && news->kind == WORKER_UNBORN && seat->state == SEAT_ASKED) {
+		hopeless = unborn(p, news->worker) && !p->closing;
+		crew__keep_ticking(p);
+	}
+	pthread_mutex_unlock(&p->lock);
+	if (pidfd >= 0)
+		close(pidfd);
+	if (known && news->kind == WORKER_DEAD)
+		crew__bury(p, news->worker, (struct cause){ news->code, news->status });
+	if (hopeless)
+		crew__give_up(p, CREW_EBROKEN, "no worker could be forked: %s", crew_strerror(news->pid));
+}
+
+/* The pidfd says that it is dead; how, the zygote will say. */
+static void on_death(struct process_executor *p, uint32_t worker)
+{
+	pthread_mutex_lock(&p->lock);
+	if (p->seats[worker].state == SEAT_ALIVE) {
+		p->seats[worker].state = SEAT_DYING;
+		p->seats[worker].dying_until = crew__now() + OBITUARY_MS * MS_TO_NS;
+		crew__keep_ticking(p);
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* How the zygote ended, if the host lets us know: it may reap children that are not its own, or have the kernel do it. */
+static struct cause autopsy(struct process_executor *p)
+{
+	siginfo_t info = { 0 };
+
+	if (waitid(P_PIDFD, (id_t)p->zygote_pidfd, &info, WEXITED) || info.si_pid == 0)
+		return (struct cause){ 0 };
+	return (struct cause){ info.si_code, info.si_status };
+}
+
+/* Without it there can be no more workers, and those there are die with it. */
+static void on_zygote_death(struct process_executor *p)
+{
+	struct cause cause, killed = { CLD_KILLED, SIGKILL };
+	bool closing;
+
+	epoll_ctl(p->epoll, EPOLL_CTL_DEL, p->socket, NULL);
+	pthread_mutex_lock(&p->lock);
+	closing = p->closing;
+	p->failed = true;
+	pthread_mutex_unlock(&p->lock);
+	cause = autopsy(p);
+	p->zygote_reaped = true;
+	for (uint32_t i = 0; i < p->ring.geometry.workers; i++) {
+		struct pollfd dead = { p->seats[i].pidfd, POLLIN, 0 };
+
+		if (p->seats[i].pidfd < 0)
+			continue;
+		crew__seat_kill(&p->seats[i], SIGKILL);
+		while (poll(&dead, 1, -1) < 0 && errno == EINTR)
+			;
+		crew__bury(p, i, killed);
+	}
+	if (!closing)
+		crew__give_up(p, CREW_EBROKEN, "the process that forks the workers (%d) %s %d", (int)p->zygote,
+			      cause.code == CLD_EXITED ? "exited with status" : cause.code ? "was killed by signal" : "died, status",
+			      cause.status);
+}
+
+static void on_zygote(struct process_executor *p)
+{
+	struct news news;
+	int pidfd, rc;
+
+	while ((rc = crew__zygote_read(p->socket, true, &news, &pidfd)) == 1)
+		crew__news(p, &news, pidfd);
+	if (rc < 0)
+		on_zygote_death(p);
+}
+
+/* ---- the loop ---- */
+
+static void handle(struct process_executor *p, uint32_t from)
+{
+	uint64_t count;
+
+	if (from == FROM_BELL)
+		(void)!read(p->bell, &count, sizeof count);
+	else if (from == FROM_TIMER)
+		on_timer(p);
+	else if (from == FROM_ZYGOTE)
+		on_zygote(p);
+	else
+		on_death(p, from);
+}
+
+/* Sleep until somebody rings. Pairs with ring_parked_engine (process_worker.c): either it sees the flag, or we see what it did. */
+static int park(struct process_executor *p, struct epoll_event *events, int n)
+{
+	int ready, timeout = -1;
+
+	ck_pr_store_32(&p->ring.pub->engine_parked, 1);
+	ck_pr_fence_memory();
+	if (answer_requests(p))
+		timeout = 0;
+	if (collect_logs(p) || ck_pr_load_32(&p->stop_engine))
+		timeout = 0;
+	ready = epoll_wait(p->epoll, events, n, timeout);
+	ck_pr_store_32(&p->ring.pub->engine_parked, 0);
+	return ready;
+}
+
+static void *engine_thread(void *arg)
+{
+	struct process_executor *p = arg;
+	struct epoll_event events[16];
+
+	pthread_setname_np(pthread_self(), "crew-engine");
+	while (!ck_pr_load_32(&p->stop_engine)) {
+		int n = park(p, events, 16);
+
+		for (int i = 0; i < n; i++)
+			handle(p, events[i].data.u32);
+	}
+	return NULL;
+}
+
+static int add(struct process_executor *p, int fd, uint32_t from)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.u32 = from };
+
+	return epoll_ctl(p->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+int crew__engine_start(struct process_executor *p)
+{
+	sigset_t all, old;
+	int rc = add(p, p->bell, FROM_BELL);
+
+	if (rc == 0)
+		rc = add(p, p->timer, FROM_TIMER);
+	if (rc == 0)
+		rc = add(p, p->socket, FROM_ZYGOTE);
+	if (rc)
+		return rc;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = -pthread_create(&p->engine, NULL, engine_thread, p);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	p->engine_started = rc == 0;
+	if (rc == 0)
+		ck_pr_inc_32(&crew__service_threads);
+	return rc;
+}
+
+void crew__engine_stop(struct process_executor *p)
+{
+	if (!p->engine_started)
+		return;
+	ck_pr_store_32(&p->stop_engine, 1);
+	crew__ring_engine(p);
+	pthread_join(p->engine, NULL);
+	ck_pr_dec_32(&crew__service_threads);
+	p->engine_started = false;
+}

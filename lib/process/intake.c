@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * intake.c: from a submit to the ring, by way of the backlog when there is no room.
+ *
+ *	submit ─ task's number, arguments packed ─┬─ place: cell, ticket, tail, wake
+ *	                                          └─ backlog ─ pump (submitters, waiters, engine) ─┘
+ *
+ * The ring is a window, not a limit: a slot is free when its last ticket is settled, and the ring never reaches further than its size ahead of head.
+ * A slot whose task still runs is left out: its ticket is a hole. Submitting never blocks.
+ *
+ * Once some task had a priority the window is kept narrow: what is in the ring cannot be overtaken any more.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/futex.h"
+#include "core/packing.h"
+#include "process/process_executor.h"
+
+/* ---- numbers for tasks ---- */
+
+static uint32_t slot_for(const struct process_executor *p, const crew_task *task)
+{
+	uint32_t i = (uint32_t)(((uintptr_t)task >> 4) * 0x9e3779b97f4a7c15ull >> 40) % (2 * TASKS_MAX);
+
+	while (p->task_table[i].task && p->task_table[i].task != task)
+		i = (i + 1) % (2 * TASKS_MAX);
+	return i;
+}
+
+/* Under the lock. -errno, CREW_ENOTASK. */
+static int number_of(struct process_executor *p, const crew_task *task, uint32_t *ret)
+{
+	uint32_t i = slot_for(p, task);
+	struct task_identity *identity = &p->ring.tasks[p->task_count];
+	int rc;
+
+	if (p->task_table[i].task) {
+		*ret = p->task_table[i].number;
+		return 0;
+	}
+	if (p->task_count == TASKS_MAX)
+		return -ENOSPC;
+	rc = crew__mapping_populate(&p->mappings[0], (size_t)((unsigned char *)identity - p->mappings[0].base), sizeof *identity);
+	if (rc == 0)
+		rc = crew__identify(task, identity); /* published by the ticket of the first cell that names it */
+	if (rc)
+		return rc;
+	p->task_table[i] = (struct task_slot){ task, p->task_count };
+	*ret = p->task_count++;
+	return 0;
+}
+
+static int number_at(struct process_executor *p, struct process_port *port, const crew_task *task, uint32_t *ret)
+{
+	int rc;
+
+	if (likely(port->task == task)) {
+		*ret = port->number;
+		return 0;
+	}
+	pthread_mutex_lock(&p->lock);
+	rc = number_of(p, task, ret);
+	pthread_mutex_unlock(&p->lock);
+	if (rc == 0) {
+		port->task = task;
+		port->number = *ret;
+	}
+	return rc;
+}
+
+/* ---- arguments ---- */
+
+void crew__free_extent(struct process_executor *p, const struct cell *cell)
+{
+	struct extent extent;
+
+	memcpy(&extent, cell->payload, sizeof extent);
+	crew__arena_free(&p->in, extent.offset, extent.size);
+}
+
+/* The packed arguments go to the payload if they fit, else to an extent of their own. */
+static int pack_into(struct process_executor *p, struct cell *cell, const crew_task *task, const void *arguments)
+{
+	const struct shared_range blocks = { p->ring.blocks, p->ring.geometry.blocks_size };
+	struct extent extent;
+	size_t size;
+	int rc;
+
+	if (!(task->flags & CREW_TASK_DEEP) && task->arguments <= CELL_PAYLOAD) {
+		cell->size = task->arguments;
+		if (task->parameter_count)
+			memcpy(cell->payload, arguments, task->arguments);
+		return 0;
+	}
+	rc = crew__packed_size(task, arguments, &blocks, &size);
+	if (rc)
+		return rc;
+	cell->size = size > UINT32_MAX ? UINT32_MAX : (uint32_t)size;
+	if (size <= CELL_PAYLOAD) {
+		crew__pack(task, arguments, &blocks, cell->payload);
+		return 0;
+	}
+	rc = crew__arena_alloc(&p->in, size, &extent.offset);
+	if (rc)
+		return -ENOMEM;
+	extent.size = size;
+	crew__pack(task, arguments, &blocks, p->ring.in + extent.offset);
+	memcpy(cell->payload, &extent, sizeof extent);
+	cell->flags |= CELL_EXTENT;
+	return 0;
+}
+
+/* ---- the ring; the lock is held ---- */
+
+/* head is written by workers: it may only have moved forward, and not beyond tail. */
+static void look_at_head(struct process_executor *p)
+{
+	uint64_t head = load_acquire_64(&p->ring.rw->head);
+
+	if (head >= p->head_seen && head <= p->tail)
+		p->head_seen = head;
+}
+
+static uint64_t window(const struct process_executor *p)
+{
+	return p->backlog.prioritised ? 2 * p->ring.geometry.workers : p->ring.geometry.slots;
+}
+
+/* The slot of the next ticket is free, perhaps after a few holes. False: there is no room. */
+static bool find_room(struct process_executor *p, struct batch *batch)
+{
+	for (;;) {
+		struct entry *e = &p->entries[p->tail & p->ring.mask];
+		uint64_t word;
+
+		if (p->tail - p->head_seen >= window(p)) {
+			look_at_head(p);
+			if (p->tail - p->head_seen >= window(p))
+				return false;
+		}
+		if (likely(!e->f && !e->waiters))
+			return true;
+		if (e->f && ring_answered(&p->ring, e->ticket)) {
+			if (batch->n == BATCH_ITEMS)
+				return false;
+			crew__settle_answer(p, e, batch);
+			continue;
+		}
+		word = ck_pr_load_64(ring_claim(&p->ring, e->ticket));
+		if (e->f && word_is_open(word, e->ticket))
+			return false;
+		p->tail++; /* somebody still runs there, or sleeps on its word */
+	}
+}
+
+/* Fill the cell of the next ticket, whose slot is free. A header is filled already; who sees the ticket sees all of it. */
+static void place(struct process_executor *p, crew_future *f, const struct cell *from, uint8_t epoch)
+{
+	uint64_t ticket = p->tail++;
+	struct entry *e = &p->entries[ticket & p->ring.mask];
+	struct cell *cell = ring_cell(&p->ring, ticket);
+	size_t payload = from->flags & CELL_EXTENT ? sizeof(struct extent) : from->size;
+
+	cell->task = from->task;
+	cell->size = from->size;
+	cell->flags = from->flags | (ck_pr_load_32(&f->state) & (STATE_NOTIFY | STATE_WAITER) ? CELL_NOTE : 0);
+	cell->deadline = from->deadline;
+	memcpy(cell->payload, from->payload, payload);
+	e->f = f;
+	e->ticket = ticket;
+	e->epoch = epoch;
+	e->suspect = 0;
+	f->value.word[0] = mark_ticket(ticket);
+	store_release_32(&cell->ticket, (uint32_t)ticket); /* pairs with the load in claim (process_worker.c) */
+}
+
+/* All tickets so far can be taken. A full barrier: pairs with the one in park (process_worker.c), so that either it sees them or we see its bit. */
+static uint64_t publish(struct process_executor *p)
+{
+	ck_pr_fence_release();
+	ck_pr_fas_64(&p->ring.pub->tail, p->tail);
+	ck_pr_fence_memory();
+	return p->tail;
+}
+
+/* Holes must be published like tickets: as long as workers cannot pass them, they take up the window. */
+static bool publish_holes(struct process_executor *p)
+{
+	if (ck_pr_load_64(&p->ring.pub->tail) == p->tail)
+		return false;
+	publish(p);
+	return true;
+}
+
+void crew__tell_hunger(struct process_executor *p)
+{
+	uint32_t hungry = 0;
+
+	if (p->backlog.count)
+		hungry = p->backlog.prioritised ? 2 * p->ring.geometry.workers : p->ring.geometry.slots / 2;
+	else if (p->drainers)
+		hungry = 1;
+	if (ck_pr_load_32(&p->ring.pub->hungry) != hungry) {
+		ck_pr_store_32(&p->ring.pub->hungry, hungry);
+		ck_pr_fence_memory(); /* pairs with the barrier in ring_parked_engine (process_worker.c) */
+	}
+}
+
+bool crew__pump(struct process_executor *p, struct batch *batch, uint32_t most)
+{
+	struct waiting *w;
+	uint32_t n = 0;
+
+	while (n < most && (w = crew__backlog_first(&p->backlog)) && find_room(p, batch)) {
+		place(p, w->f, &w->cell, w->epoch);
+		crew__backlog_pop(&p->backlog);
+		n++;
+	}
+	crew__tell_hunger(p);
+	return publish_holes(p) || n > 0;
+}
+
+static int priority_of(const crew_future *f)
+{
+	struct annex *a = annex_of(f);
+
+	return a ? a->priority : 0;
+}
+
+static bool put_back(struct process_executor *p, crew_future *f, const struct cell *cell, uint8_t epoch, bool front)
+{
+	uint32_t index;
+	struct waiting *w = crew__backlog_new(&p->backlog, &index);
+
+	if (!w)
+		return false;
+	w->f = f;
+	w->epoch = epoch;
+	w->cell = *cell;
+	if (front)
+		crew__backlog_push_front(&p->backlog, index, priority_of(f));
+	else
+		crew__backlog_push(&p->backlog, index, priority_of(f));
+	crew__tell_hunger(p);
+	return true;
+}
+
+bool crew__offer_again(struct process_executor *p, struct entry *e)
+{
+	if (!put_back(p, e->f, ring_cell(&p->ring, e->ticket), e->epoch, true))
+		return false;
+	e->f = NULL;
+	if (e->waiters) /* they look where it is now */
+		crew__futex_wake(word_futex(ring_claim(&p->ring, e->ticket)), INT_MAX, true);
+	return true;
+}
+
+/* ---- submit ---- */
+
+static void fill(struct cell *cell, crew_future *f, uint32_t number)
+{
+	struct annex *a = annex_of(f);
+
+	cell->task = number;
+	cell->flags = 0;
+	cell->deadline = a ? a->deadline : NEVER;
+}
+
+/* Under the lock. 0, -ENOMEM, CREW_EBROKEN. *ret_tail: published up to there; 0: it went to the backlog. */
+static int take_in(struct process_executor *p, crew_future *f, const struct cell *cell, struct batch *batch, uint64_t *ret_tail)
+{
+	uint8_t epoch = p->epoch % EPOCHS;
+	int priority = priority_of(f);
+
+	if (unlikely(p->failed))
+		return CREW_EBROKEN;
+	if (unlikely(priority))
+		p->backlog.prioritised = true;
+	if (likely(p->backlog.count == 0) && find_room(p, batch)) {
+		place(p, f, cell, epoch);
+		*ret_tail = publish(p);
+	} else {
+		if (!put_back(p, f, cell, epoch, false))
+			return -ENOMEM;
+		if (publish_holes(p))
+			*ret_tail = p->tail;
+	}
+	p->outstanding++;
+	p->of_epoch[epoch]++;
+	if (unlikely(!p->ticking))
+		crew__keep_ticking(p);
+	return 0;
+}
+
+int crew__process_submit(crew_executor *ex, struct port *base, crew_future *f, const void *arguments)
+{
+	struct process_executor *p = process_executor_of(ex);
+	struct process_port *port = (struct process_port *)base;
+	const crew_task *task = task_of(f);
+	struct batch batch;
+	struct cell cell;
+	uint64_t tail = 0;
+	uint32_t number;
+	int rc = number_at(p, port, task, &number);
+
+	if (unlikely(rc))
+		return rc;
+	batch.n = 0;
+	fill(&cell, f, number);
+	rc = pack_into(p, &cell, task, arguments);
+	if (unlikely(rc))
+		return rc;
+	pthread_mutex_lock(&p->lock);
+	rc = take_in(p, f, &cell, &batch, &tail);
+	if (unlikely(rc == 0 && tail == 0 && ++port->backlogged % 16 == 0) && crew__pump(p, &batch, BATCH_ITEMS))
+		tail = p->tail;
+	pthread_mutex_unlock(&p->lock);
+	if (unlikely(rc) && (cell.flags & CELL_EXTENT))
+		crew__free_extent(p, &cell);
+	if (tail)
+		crew__ring_published(&p->ring, tail);
+	if (batch.n)
+		crew__deliver(p, &batch, false);
+	return rc;
+}

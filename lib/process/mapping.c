@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * mapping.c: memfds: made, sealed, filled and emptied in parts.
+ *
+ * They are as large as they will ever be from the start, but sparse: growth is posix_fallocate() of a part, which needs neither a new descriptor nor a new
+ * mapping in anybody. ftruncate() alone would promise pages that are not there.
+ */
+#include "process/mapping.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+int crew__fd_keep(int fd)
+{
+	int kept;
+
+	if (fd < 0)
+		return -errno;
+	if (fd > 2)
+		return fd;
+	kept = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (kept < 0)
+		kept = -errno;
+	close(fd);
+	return kept;
+}
+
+static int seal(int fd, size_t size)
+{
+	if (ftruncate(fd, (off_t)size) || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return -errno;
+	return 0;
+}
+
+int crew__mapping_open(struct mapping *m, const char *name, size_t size)
+{
+	int rc;
+
+	*m = MAPPING_NULL;
+	m->fd = crew__fd_keep(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+	if (m->fd < 0)
+		return m->fd;
+	rc = seal(m->fd, size);
+	if (rc == 0) {
+		m->base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->fd, 0);
+		if (m->base == MAP_FAILED)
+			rc = -errno;
+	}
+	if (rc) {
+		close(m->fd);
+		*m = MAPPING_NULL;
+		return rc;
+	}
+	m->size = size;
+	madvise(m->base, size, MADV_DONTFORK);
+	madvise(m->base, size, MADV_DONTDUMP);
+	return 0;
+}
+
+void crew__mapping_close(struct mapping *m)
+{
+	if (m->fd < 0)
+		return;
+	crew__mapping_punch(m, 0, m->size);
+	munmap(m->base, m->size);
+	close(m->fd);
+	*m = MAPPING_NULL;
+}
+
+int crew__mapping_populate(const struct mapping *m, size_t offset, size_t n)
+{
+	int rc;
+
+	do
+		rc = posix_fallocate(m->fd, (off_t)offset, (off_t)n);
+	while (rc == EINTR);
+	return -rc;
+}
+
+void crew__mapping_punch(const struct mapping *m, size_t offset, size_t n)
+{
+	while (fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)n) && errno == EINTR)
+		;
+}
+
+void *crew__mapping_adopt(const struct mapping *m, bool writable)
+{
+	char path[32];
+	void *base;
+	int fd = m->fd;
+
+	if (!writable) { /* a descriptor that was opened for reading cannot be mapped otherwise, not even by mprotect() */
+		snprintf(path, sizeof path, "/proc/self/fd/%d", m->fd);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			fd = m->fd; /* no /proc: mapped read-only all the same */
+	}
+	base = mmap(m->base, m->size, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (fd != m->fd)
+		close(fd);
+	close(m->fd);
+	return base == MAP_FAILED ? NULL : base;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * mapping.h: anonymous memory that several processes map: a sealed memfd. It has no name, so a kill leaves nothing behind; it cannot shrink, so
+ * nobody gets a SIGBUS from it.
+ */
+#ifndef CREW_LIB_MAPPING_H
+#define CREW_LIB_MAPPING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct mapping {
+	int fd; /* -1: none */
+	unsigned char *base;
+	size_t size;
+};
+#define MAPPING_NULL ((struct mapping){ .fd = -1 })
+
+/* A sparse file of `size`, mapped, not inherited over fork. Nothing of it may be touched before crew__mapping_populate(). -errno. */
+int crew__mapping_open(struct mapping *m, const char *name, size_t size);
+void crew__mapping_close(struct mapping *m); /* gives the memory back even if some other process has the fd still */
+
+/* Have pages for this part: -ENOSPC, -ENOMEM now instead of a signal later. */
+int crew__mapping_populate(const struct mapping *m, size_t offset, size_t n);
+/* Give the pages of this part back. */
+void crew__mapping_punch(const struct mapping *m, size_t offset, size_t n);
+
+/* In a forked process: map it (where the parent has it, if that is free there) and close the fd. NULL on failure. */
+void *crew__mapping_adopt(const struct mapping *m, bool writable);
+
+/* The same descriptor, close-on-exec, and not 0, 1 or 2, which are the program's even when it closed them. -errno; fd is consumed. */
+int crew__fd_keep(int fd);
+
+#endif

@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * process_executor.c: the executor whose workers are processes: opening, shutting down, closing, and its table of operations.
+ *
+ * The order of an open is the order of what must not be undone half-way: memory, then the zygote while this process is as single-threaded as it will ever
+ * be, then the births of all workers, and the engine last. A close goes back the same way: workers are told that nothing will come, the
+ * zygote waits for them and ends, the engine is joined.
+ *
+ * What happens in between stands elsewhere: intake.c (submit), process_wait.c (wait, cancel), settle.c (how futures end), engine.c and burial.c;
+ * process_worker.c on the other side. ring.h is the memory between the two.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/futex.h"
+#include "core/registry.h"
+#include "process/process_executor.h"
+#include "thread/thread_pool.h"
+
+#if defined(__SANITIZE_THREAD__)
+#define SANITIZER_THREADS 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SANITIZER_THREADS 1
+#endif
+#endif
+#ifndef SANITIZER_THREADS
+#define SANITIZER_THREADS 0
+#endif
+
+static const struct executor_ops process_ops;
+
+/* ---- is it safe to fork? ---- */
+
+static uint32_t thread_count(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/task", &st) == 0 && st.st_nlink > 2 ? (uint32_t)st.st_nlink - 2 : 1;
+}
+
+/* Other threads than ours? One that was joined a moment ago may still be counted: the kernel takes it down after its joiner was woken, and tells
+   nobody when it has; so a count that is too high is looked at again for a while. */
+static bool is_threaded(void)
+{
+	const struct timespec pause = { 0, 1000000 };
+
+	for (int i = 0; i < 50; i++) {
+		if (thread_count() <= 1 + SANITIZER_THREADS + ck_pr_load_32(&crew__service_threads))
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return true;
+}
+
+/* ---- opening ---- */
+
+static int check(const struct crew_processes_options *o, struct worker_plan *plan)
+{
+	if (o->workers < 0 || o->workers > WORKERS_MAX || o->max_tasks_per_child < 0 || o->grace_ms < 0 ||
+	    (o->start != CREW_START_DEFAULT && o->start != CREW_START_FORK) || o->reserved_)
+		return -EINVAL;
+	plan->placed = o->cpus != NULL;
+	if (o->cpus && crew__cpus_parse(o->cpus, &plan->cpus))
+		return -EINVAL;
+	snprintf(plan->name, sizeof plan->name, "%s", o->name ? o->name : "crew");
+	plan->initializer = o->initializer;
+	plan->finalizer = o->finalizer;
+	plan->arg = o->arg;
+	plan->max_tasks = (uint32_t)o->max_tasks_per_child;
+	plan->nice = o->nice;
+	plan->stack_size = o->stack_size;
+	return 0;
+}
+
+static int open_memory(struct process_executor *p, uint32_t workers)
+{
+	struct geometry g;
+	int rc;
+
+	crew__ring_measure(&g, workers, (uint32_t)crew_cpu_count());
+	rc = crew__mapping_open(&p->mappings[0], "crew-pub", g.pub_size);
+	if (rc == 0)
+		rc = crew__mapping_open(&p->mappings[1], "crew-rw", g.rw_size);
+	if (rc == 0)
+		rc = crew__mapping_open(&p->mappings[2], "crew-blocks", g.blocks_size);
+	if (rc == 0) /* the identities of tasks get their pages when they are made */
+		rc = crew__mapping_populate(&p->mappings[0], 0, g.pub_used - TASKS_MAX * sizeof(struct task_identity));
+	if (rc == 0)
+		rc = crew__mapping_populate(&p->mappings[1], 0, g.rw_used);
+	if (rc)
+		return rc;
+	crew__ring_attach(&p->ring, &g, p->mappings[0].base, p->mappings[1].base, p->mappings[2].base);
+	rc = crew__arena_init(&p->in, &p->mappings[0], g.pub_used, p->ring.in_size);
+	if (rc == 0)
+		rc = crew__arena_init(&p->out, &p->mappings[1], g.rw_used, p->ring.out_size);
+	if (rc == 0)
+		rc = crew__arena_init(&p->blocks, &p->mappings[2], 0, g.blocks_size);
+	return rc;
+}
+
+static int open_books(struct process_executor *p)
+{
+	const struct geometry *g = &p->ring.geometry;
+
+	p->entries = calloc(g->slots, sizeof *p->entries);
+	p->seats = calloc(g->workers, sizeof *p->seats);
+	p->task_table = calloc(2 * TASKS_MAX, sizeof *p->task_table);
+	if (!p->entries || !p->seats || !p->task_table)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < g->workers; i++) {
+		p->seats[i].pidfd = -1;
+		p->seats[i].state = SEAT_ASKED;
+		p->seats[i].incarnation = 1;
+	}
+	p->tail = p->head_seen = p->swept_head = g->slots; /* no ticket is 0: that is what fresh memory says */
+	ck_pr_store_64(&p->ring.pub->tail, p->tail);
+	ck_pr_store_64(&p->ring.rw->head, p->tail);
+	ck_pr_store_32(&p->ring.rw->average, 1000000); /* tasks are taken one by one until they prove to be small */
+	return 0;
+}
+
+static int open_descriptors(struct process_executor *p)
+{
+	p->bell = crew__fd_keep(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	if (p->bell < 0)
+		return p->bell;
+	p->timer = crew__fd_keep(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+	if (p->timer < 0)
+		return p->timer;
+	p->epoll = crew__fd_keep(epoll_create1(EPOLL_CLOEXEC));
+	return p->epoll < 0 ? p->epoll : 0;
+}
+
+/* Fork the zygote and hear of every worker. */
+static int open_workers(struct process_executor *p)
+{
+	struct news news;
+	int pidfd, rc;
+
+	p->plan.ring = p->ring;
+	p->plan.bell = p->bell;
+	fflush(NULL); /* or the workers would print it again */
+	rc = crew__zygote_fork(&p->plan, p->mappings, &p->socket, &p->zygote_pidfd, &p->zygote);
+	for (uint32_t heard = 0; rc == 0 && heard < p->ring.geometry.workers; heard += news.kind != WORKER_DEAD) {
+		rc = crew__zygote_read(p->socket, false, &news, &pidfd);
+		if (rc < 0)
+			return -ECHILD;
+		if (news.kind == WORKER_UNBORN)
+			return news.pid;
+		crew__news(p, &news, pidfd);
+		rc = 0;
+	}
+	return rc;
+}
+
+static void free_all(struct process_executor *p)
+{
+	const int fds[] = { p->bell, p->timer, p->epoll, p->socket, p->zygote_pidfd };
+
+	for (uint32_t i = 0; p->seats && i < p->ring.geometry.workers; i++) {
+		if (p->seats[i].pidfd >= 0)
+			close(p->seats[i].pidfd);
+		crew__grant_drop(p, p->seats[i].grant);
+	}
+	for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	crew__arena_fini(&p->in);
+	crew__arena_fini(&p->out);
+	crew__arena_fini(&p->blocks);
+	for (int i = 0; i < 3; i++)
+		crew__mapping_close(&p->mappings[i]);
+	crew__backlog_fini(&p->backlog);
+	free(p->entries), free(p->seats), free(p->task_table);
+	pthread_mutex_destroy(&p->lock);
+}
+
+static void reap_zygote(struct process_executor *p)
+{
+	siginfo_t info;
+
+	if (p->zygote_pidfd >= 0 && !p->zygote_reaped)
+		while (waitid(P_PIDFD, (id_t)p->zygote_pidfd, &info, WEXITED) && errno == EINTR)
+			; /* ECHILD: the host, or the kernel for it, was faster */
+	p->zygote_reaped = true;
+}
+
+static crew_executor *failed(struct process_executor *p, int rc, const char *what)
+{
+	if (p->zygote_pidfd >= 0) {
+		if (p->socket >= 0)
+			close(p->socket); /* it kills its workers and ends */
+		p->socket = -1;
+		reap_zygote(p);
+	}
+	crew__registry_remove(&p->base);
+	crew__callbacks_fini(&p->callbacks);
+	free_all(p);
+	pthread_mutex_destroy(&p->base.mutex);
+	free(p);
+	return crew__executor_failed(&process_ops, rc, "%s: %s", what, crew_strerror(rc));
+}
+
+static struct process_executor *executor_new(const char *name)
+{
+	struct process_executor *p = aligned_alloc(CREW__CACHELINE, (sizeof *p + CREW__CACHELINE - 1) / CREW__CACHELINE * CREW__CACHELINE);
+
+	if (!p)
+		return NULL;
+	memset(p, 0, sizeof *p);
+	p->bell = p->timer = p->epoll = p->socket = p->zygote_pidfd = -1;
+	for (int i = 0; i < 3; i++)
+		p->mappings[i] = MAPPING_NULL;
+	pthread_mutex_init(&p->lock, NULL);
+	crew__callbacks_init(&p->callbacks);
+	if (crew__executor_init(&p->base, &process_ops, name)) {
+		free(p);
+		return NULL;
+	}
+	return p;
+}
+
+crew_executor *crew_processes_open(const struct crew_processes_options *options, size_t size)
+{
+	struct crew_processes_options o;
+	struct process_executor *p;
+	int rc = crew__options(&o, sizeof o, options, size);
+
+	if (rc)
+		return crew__executor_failed(&process_ops, rc, "an option that this version does not know");
+	if (o.start == CREW_START_DEFAULT && is_threaded())
+		return crew__executor_failed(&process_ops, CREW_ETHREADED, "%s (.start = CREW_START_FORK does it all the same)",
+					     crew_strerror(CREW_ETHREADED));
+	p = executor_new(o.name);
+	if (!p)
+		return crew__executor_failed(&process_ops, -ENOMEM, "no memory for an executor");
+	rc = check(&o, &p->plan);
+	if (rc)
+		return failed(p, rc, "an option of crew_processes is out of range");
+	p->grace = (uint64_t)(o.grace_ms ? o.grace_ms : 1000) * MS_TO_NS;
+	rc = open_memory(p, o.workers ? (uint32_t)o.workers : (uint32_t)crew_cpu_count());
+	if (rc == 0)
+		rc = open_books(p);
+	if (rc)
+		return failed(p, rc, "no shared memory for the workers");
+	rc = open_descriptors(p);
+	if (rc)
+		return failed(p, rc, "no descriptors for the workers");
+	rc = open_workers(p);
+	if (rc)
+		return failed(p, rc, "the workers could not be forked");
+	rc = crew__engine_start(p);
+	if (rc)
+		return failed(p, rc, "the engine thread could not be started");
+	return &p->base;
+}
+
+/* ---- shutting down ---- */
+
+/* Send a signal to every worker that runs a task, and remember which. How many. */
+static uint32_t signal_running(struct process_executor *p, int signal, uint32_t *incarnations)
+{
+	uint32_t count = 0;
+
+	pthread_mutex_lock(&p->lock);
+	for (uint32_t i = 0; i < p->ring.geometry.slots; i++) {
+		struct entry *e = &p->entries[i];
+		uint64_t word = ck_pr_load_64(ring_claim(&p->ring, e->ticket));
+		uint32_t worker = word_worker(word);
+
+		if (!e->f || !word_is_of(word, e->ticket) || word_status(word) != WORD_RUNNING || worker == 0 ||
+		    worker > p->ring.geometry.workers || ring_answered(&p->ring, e->ticket))
+			continue;
+		if (p->seats[worker - 1].state != SEAT_ALIVE)
+			continue;
+		p->seats[worker - 1].condemned = CREW_EWORKER; /* not to be counted as lost, not to be tried again */
+		incarnations[worker - 1] = p->seats[worker - 1].incarnation;
+		crew__seat_kill(&p->seats[worker - 1], signal);
+		count++;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return count;
+}
+
+static bool any_left(struct process_executor *p, const uint32_t *incarnations)
+{
+	bool any = false;
+
+	pthread_mutex_lock(&p->lock);
+	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
+		any |= incarnations[i] && p->seats[i].incarnation == incarnations[i];
+	pthread_mutex_unlock(&p->lock);
+	return any;
+}
+
+/* Until those are buried. False: the deadline came first. */
+static bool await_burials(struct process_executor *p, const uint32_t *incarnations, uint64_t deadline)
+{
+	for (;;) {
+		uint32_t signal = load_acquire_32(&p->settled_signal);
+
+		if (!any_left(p, incarnations))
+			return true;
+		if (deadline != NEVER && crew__now() >= deadline)
+			return false;
+		crew__futex_wait(&p->settled_signal, signal, deadline, false); /* woken by crew__bury */
+	}
+}
+
+static void kill_running(struct process_executor *p)
+{
+	uint32_t *incarnations = calloc(p->ring.geometry.workers, sizeof *incarnations);
+
+	if (!incarnations)
+		return;
+	signal_running(p, SIGTERM, incarnations);
+	if (!await_burials(p, incarnations, crew__now() + p->grace)) {
+		for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
+			if (incarnations[i] && p->seats[i].incarnation == incarnations[i])
+				crew__seat_kill(&p->seats[i], SIGKILL);
+		await_burials(p, incarnations, NEVER);
+	}
+	free(incarnations);
+}
+
+static void process_shutdown(crew_executor *ex, uint64_t deadline, bool kill)
+{
+	struct process_executor *p = process_executor_of(ex);
+
+	if (!crew__await_empty(p, deadline) && kill)
+		kill_running(p);
+}
+
+/* ---- closing ---- */
+
+/* Wait for the end of the zygote, which waits for its workers. A worker that does not come (a finalizer that hangs, a stopped process) is killed. */
+static void await_zygote(struct process_executor *p)
+{
+	struct pollfd end = { p->zygote_pidfd, POLLIN, 0 };
+
+	if (p->zygote_reaped)
+		return;
+	crew__zygote_ask(p->socket, ZYGOTE_QUIT, 0, 0);
+	while (poll(&end, 1, (int)(p->grace / MS_TO_NS)) != 1) {
+		pthread_mutex_lock(&p->lock);
+		for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
+			crew__seat_kill(&p->seats[i], SIGKILL);
+		pthread_mutex_unlock(&p->lock);
+		crew__zygote_ask(p->socket, ZYGOTE_QUIT, 0, 0);
+	}
+	reap_zygote(p);
+}
+
+static void process_close(crew_executor *ex)
+{
+	struct process_executor *p = process_executor_of(ex);
+
+	pthread_mutex_lock(&p->lock);
+	p->closing = true;
+	pthread_mutex_unlock(&p->lock);
+	ck_pr_store_32(&p->ring.pub->stop, 1);
+	ck_pr_fence_memory(); /* pairs with the barrier in park (process_worker.c) */
+	crew__wake_workers(p);
+	crew__engine_stop(p);
+	await_zygote(p);
+	crew__callbacks_fini(&p->callbacks);
+	free_all(p);
+}
+
+/* The program ends under an open executor. No lock, no waiting for anything that can hang: SIGKILL cannot be refused. */
+static void process_exit(crew_executor *ex)
+{
+	struct process_executor *p = process_executor_of(ex);
+	siginfo_t info;
+
+	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
+		crew__seat_kill(&p->seats[i], SIGKILL);
+	if (kill(p->zygote, 0) == 0)
+		kill(p->zygote, SIGKILL);
+	waitid(P_PIDFD, (id_t)p->zygote_pidfd, &info, WEXITED);
+}
+
+/* ---- asking ---- */
+
+static int process_workers(crew_executor *ex)
+{
+	return (int)process_executor_of(ex)->ring.geometry.workers;
+}
+
+static pid_t process_worker_pid(crew_executor *ex, int i)
+{
+	struct process_executor *p = process_executor_of(ex);
+
+	return i < 0 || (uint32_t)i >= p->ring.geometry.workers ? -EINVAL : ck_pr_load_int(&p->seats[i].pid);
+}
+
+static void process_stats(crew_executor *ex, struct crew_stats *ret)
+{
+	struct process_executor *p = process_executor_of(ex);
+	uint64_t running = 0, answered = 0;
+
+	pthread_mutex_lock(&p->lock);
+	for (uint32_t i = 0; i < p->ring.geometry.slots; i++) {
+		struct entry *e = &p->entries[i];
+		uint64_t word = ck_pr_load_64(ring_claim(&p->ring, e->ticket));
+
+		if (!e->f)
+			continue;
+		if (ring_answered(&p->ring, e->ticket))
+			answered++;
+		else if (word_is_of(word, e->ticket) && word_status(word) == WORD_RUNNING)
+			running++;
+	}
+	ret->running = running;
+	ret->queued = p->outstanding > running + answered ? p->outstanding - running - answered : 0;
+	ret->workers = 0;
+	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
+		ret->workers += p->seats[i].state == SEAT_ALIVE;
+	ret->lost = p->lost;
+	ret->workers_lost = p->workers_lost;
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- shared blocks ---- */
+
+static void *process_shared_alloc(crew_executor *ex, size_t n)
+{
+	struct process_executor *p = process_executor_of(ex);
+	uint64_t offset;
+	int rc = crew__arena_alloc(&p->blocks, n, &offset);
+
+	if (rc) {
+		errno = -rc;
+		return NULL;
+	}
+	memset(p->ring.blocks + offset, 0, n);
+	return p->ring.blocks + offset;
+}
+
+static void process_shared_free(crew_executor *ex, void *memory, size_t n)
+{
+	struct process_executor *p = process_executor_of(ex);
+
+	crew__arena_free(&p->blocks, (uint64_t)((unsigned char *)memory - p->ring.blocks), n);
+}
+
+static const struct executor_ops process_ops = {
+	.kind = "processes",
+	.port_size = sizeof(struct process_port),
+	.submit = crew__process_submit,
+	.cancel = crew__process_cancel,
+	.refresh = crew__process_refresh,
+	.wait = crew__process_wait,
+	.watch = crew__process_watch,
+	.drain = crew__process_drain,
+	.workers = process_workers,
+	.shutdown = process_shutdown,
+	.close = process_close,
+	.stats = process_stats,
+	.shared_alloc = process_shared_alloc,
+	.shared_free = process_shared_free,
+	.exit = process_exit,
+	.worker_pid = process_worker_pid,
+};

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * process_executor.h: what the parent knows. Nothing here lies in shared memory: whatever workers write there, this is the truth.
+ *
+ *	submit ─> intake ─┬─> ring ────────> workers ──> answers ─> settle ─> futures
+ *	                  └─> backlog ─pump─┘                        ↑
+ *	                                           engine: collects, grants, buries, sweeps
+ *
+ * A future is in one of three places, all under `lock`: the backlog, an entry of the ring, or nowhere: then it is settled, and whoever took it out is
+ * completing it. Taking it out is what "exactly once" means here. Completion itself (values copied, sleepers woken, callbacks) is done
+ * without the lock, from a batch.
+ *
+ * Lock order: lock → an arena's mutex; lock → the callback queue's. Core's mutexes are never held around ours but the executor's own.
+ */
+#ifndef CREW_LIB_PROCESS_EXECUTOR_H
+#define CREW_LIB_PROCESS_EXECUTOR_H
+
+#include "core/executor_ops.h"
+#include "process/arena.h"
+#include "process/zygote.h"
+
+enum { BATCH_ITEMS = 64, EPOCHS = 8, STRIKES = 3, TICK_FAST_MS = 20, TICK_SLOW_MS = 250, OBITUARY_MS = 100 };
+
+/* What the parent knows of a slot. */
+struct entry {
+	crew_future *f;	  /* NULL: settled, or never used */
+	uint64_t ticket;  /* the last that was placed here */
+	uint32_t waiters; /* threads that sleep on its claim word: the slot is not used again while there are any */
+	uint8_t epoch;
+	uint8_t suspect; /* sweeps that found it taken from head and not begun */
+};
+
+/* A future that is not in the ring yet, with all that its cell will need. */
+struct waiting {
+	crew_future *f; /* NULL: free, or cancelled */
+	uint64_t number; /* in the order of submission */
+	int64_t key;	 /* heap: the larger goes first */
+	uint32_t next;	 /* list of free ones, or queue */
+	uint8_t epoch;
+	struct cell cell;
+};
+
+/* Memory of rw that a worker may put large answers in. */
+struct grant {
+	struct extent extent;
+	uint32_t worker, incarnation;
+	uint32_t readers; /* answers in it that are being copied out */
+	bool orphan;	  /* no worker has it any more: the last reader frees it */
+};
+
+enum seat_state { SEAT_EMPTY, SEAT_ASKED, SEAT_ALIVE, SEAT_DYING };
+
+/* The place of one worker, which several have one after the other. */
+struct seat {
+	pid_t pid; /* 0 while it is being replaced; atomic */
+	int pidfd;
+	enum seat_state state;
+	uint32_t incarnation;
+	uint32_t logged; /* of its log, read so far */
+	uint32_t strange; /* sweeps that found it parked while it owned a task */
+	bool counted;	 /* its getting ready has ended a row of strikes */
+	int condemned;	 /* why we killed it, or 0 */
+	uint64_t dying_until; /* when we stop waiting for its obituary */
+	struct grant *grant;
+};
+
+/* Settled futures on their way to completion. */
+struct settled {
+	crew_future *f;
+	uint32_t add;	     /* to its state word; 0: see `kind` */
+	uint32_t kind;	     /* ANSWER_LARGE, ANSWER_ERROR: bytes are copied first. 0: it fails with error */
+	struct grant *grant; /* where they are */
+	const unsigned char *bytes;
+	size_t n;
+	crew_error *error;
+	uint8_t epoch;
+};
+
+struct batch {
+	uint32_t n;
+	struct settled item[BATCH_ITEMS];
+};
+
+/* Completed futures whose callbacks must not run on the engine. */
+struct callback_queue {
+	pthread_mutex_t mutex;
+	pthread_t thread;
+	bool started, stop; /* guarded by mutex, as the rest */
+	uint32_t signal;
+	struct due {
+		crew_future *f;
+		uint32_t state;
+	} *due;
+	size_t count, capacity;
+};
+
+struct task_slot {
+	const crew_task *task; /* NULL: free */
+	uint32_t number;
+};
+
+struct backlog {
+	struct waiting **chunks;
+	uint32_t chunk_count, total; /* nodes that exist */
+	uint32_t free;		     /* first free node + 1 */
+	uint32_t first, last;	     /* queue of plain ones, + 1; 0: empty */
+	uint32_t *heap;		     /* of those with a priority; by key */
+	size_t heap_count, heap_capacity;
+	size_t count;	      /* live ones in both */
+	uint64_t numbered;
+	bool prioritised; /* since some task had a priority */
+};
+
+struct process_executor {
+	crew_executor base;
+	/* fixed after open */
+	struct ring ring;
+	struct worker_plan plan;
+	struct mapping mappings[3];
+	struct arena in, out, blocks;
+	int bell, timer, epoll, socket, zygote_pidfd;
+	pid_t zygote;
+	uint64_t grace;
+	pthread_t engine;
+	bool engine_started, zygote_reaped; /* engine, opener, closer */
+	/* guarded by lock */
+	pthread_mutex_t lock CREW__ALIGNED;
+	uint64_t tail;	    /* the next ticket */
+	uint64_t head_seen; /* rw->head as last read and believed */
+	struct entry *entries;
+	struct seat *seats;
+	struct backlog backlog;
+	struct task_slot *task_table; /* open addressing by descriptor address */
+	uint32_t task_count;
+	size_t outstanding;	      /* not completed */
+	size_t of_epoch[EPOCHS];
+	uint64_t epoch;
+	uint32_t drainers;
+	bool ticking, closing, failed; /* failed: nothing runs any more */
+	uint32_t strikes;	       /* workers in a row that did not get ready */
+	uint32_t scribbles;	       /* times that head was not to be believed */
+	uint64_t swept_head;
+	uint64_t lost, workers_lost;
+	/* private futex: bumped when drainers may find what they wait for */
+	uint32_t settled_signal CREW__ALIGNED;
+	uint32_t stop_engine; /* atomic */
+	struct callback_queue callbacks;
+};
+
+static inline struct process_executor *process_executor_of(crew_executor *ex)
+{
+	return (struct process_executor *)ex;
+}
+
+struct process_port {
+	struct port base;
+	/* owner thread only */
+	const crew_task *task;
+	uint32_t number;
+	uint32_t backlogged; /* submits that did not find room since it last pumped */
+};
+
+/* ---- backlog.c; the lock is held ---- */
+struct waiting *crew__backlog_new(struct backlog *b, uint32_t *ret_index); /* NULL: no memory */
+void crew__backlog_push(struct backlog *b, uint32_t index, int priority);
+void crew__backlog_push_front(struct backlog *b, uint32_t index, int priority); /* as if it had been the first */
+struct waiting *crew__backlog_first(struct backlog *b);	  /* who is next; NULL: nobody */
+void crew__backlog_pop(struct backlog *b);		  /* that one leaves */
+struct waiting *crew__backlog_find(struct backlog *b, const crew_future *f); /* by f's mark; NULL: not here */
+void crew__backlog_drop(struct backlog *b, struct waiting *w); /* cancelled */
+void crew__backlog_fini(struct backlog *b);
+
+/* f->value.word[0] while it is ours: where to look for it. Whatever it says is checked against the place it names. */
+static inline uint64_t mark_ticket(uint64_t ticket)
+{
+	return ticket << 1;
+}
+
+static inline uint64_t mark_waiting(uint32_t index)
+{
+	return (uint64_t)index << 1 | 1;
+}
+
+/* ---- intake.c ---- */
+int crew__process_submit(crew_executor *ex, struct port *port, crew_future *f, const void *arguments);
+/* Move up to `most` from the backlog into the ring; the lock is held. Answers found on the way go to the batch. True: tickets were published. */
+bool crew__pump(struct process_executor *p, struct batch *batch, uint32_t most);
+/* An entry that will not run under its ticket goes back to the front of the backlog; the lock is held. False: no memory. */
+bool crew__offer_again(struct process_executor *p, struct entry *e);
+void crew__free_extent(struct process_executor *p, const struct cell *cell);
+void crew__tell_hunger(struct process_executor *p); /* bring pub->hungry up to date; the lock is held */
+
+/* ---- settle.c ---- */
+/* The entry that f is in; NULL: none. The lock is held. */
+struct entry *crew__entry_of(struct process_executor *p, const crew_future *f);
+/* Take out an entry whose answer is there. The lock is held, the batch has room. */
+void crew__settle_answer(struct process_executor *p, struct entry *e, struct batch *batch);
+/* Take it out to fail. */
+void crew__settle_failed(struct process_executor *p, struct entry *e, crew_error *error, struct batch *batch);
+/* Its future leaves the backlog or an entry without coming to a batch: it was cancelled. */
+void crew__settle_gone(struct process_executor *p, uint8_t epoch);
+/* Every answered entry; at most a batch full. True: there may be more. */
+bool crew__settle_all(struct process_executor *p, struct batch *batch);
+/* Complete them; not under the lock. here: callbacks may run in this thread. Empties the batch. */
+void crew__deliver(struct process_executor *p, struct batch *batch, bool here);
+/* Give the grant up: its memory is freed when nobody copies from it any more. The lock is held. */
+void crew__grant_drop(struct process_executor *p, struct grant *grant);
+
+/* ---- process_wait.c: slots of the ops table ---- */
+int crew__process_cancel(crew_executor *ex, crew_future *f);
+void crew__process_refresh(crew_executor *ex, crew_future *f);
+int crew__process_wait(crew_executor *ex, crew_future *f, uint64_t deadline);
+void crew__process_watch(crew_executor *ex, crew_future *f);
+int crew__process_drain(crew_executor *ex, uint64_t deadline);
+/* Until nothing is outstanding. False: the deadline came first. */
+bool crew__await_empty(struct process_executor *p, uint64_t deadline);
+
+/* ---- callback_thread.c ---- */
+int crew__callbacks_init(struct callback_queue *q);
+void crew__callbacks_push(struct callback_queue *q, crew_future *f, uint32_t state); /* runs them here when there can be no thread */
+void crew__callbacks_fini(struct callback_queue *q);				      /* runs what is due, joins */
+
+/* ---- engine.c ---- */
+int crew__engine_start(struct process_executor *p);
+void crew__engine_stop(struct process_executor *p);
+void crew__ring_engine(struct process_executor *p);
+/* Something is outstanding: see that the sweep runs. The lock is held. */
+void crew__keep_ticking(struct process_executor *p);
+/* Whatever the zygote says. */
+void crew__news(struct process_executor *p, const struct news *news, int pidfd);
+
+/* ---- burial.c ---- */
+struct cause {
+	int code, status; /* as waitid's; code 0: unknown */
+};
+void crew__bury(struct process_executor *p, uint32_t worker, struct cause cause);
+void crew__sweep(struct process_executor *p);
+/* Nothing can run any more: every future fails with `code`; not under the lock. */
+void crew__give_up(struct process_executor *p, int code, const char *format, ...) CREW_PRINTF(3, 4);
+/* Kill a worker that wrote what it may not; its task fails with `code`. The lock is held. */
+void crew__condemn(struct process_executor *p, uint32_t worker, int code);
+void crew__wake_workers(struct process_executor *p);
+int crew__seat_kill(const struct seat *seat, int signal);
+
+#endif

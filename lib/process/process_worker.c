@@ -1,0 +1,722 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * process_worker.c: a worker's life: take tickets, run them, answer.
+ *
+ *	journal → head (CAS) → claim (CAS) → run → answer → FINISHED (CAS) → wake, log, ring
+ *
+ * It is written as if it died at every instruction, because it does. What was taken from head and not claimed stands in the journal; what was
+ * claimed carries our number in its claim word; what was answered counts, even if the word never says FINISHED. The journal is stored before the
+ * CAS that it speaks of; an answer's ticket after the answer. Nothing here takes a lock, owns a list, or frees anything of the parent's.
+ *
+ * An idle worker first looks for tickets that a peer has taken and not begun (one long task may hold up fifteen others), spins while a CPU is
+ * free, and parks on its bell: bell read, bit set, barrier, look again, sleep. An idle pool uses no CPU.
+ *
+ * What is in pub can be trusted, we cannot write it. What is in rw may have been scribbled by a peer: here that can cost answers, never the parent.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <ucontext.h>
+
+#include "base/futex.h"
+#include "core/context.h"
+#include "core/packing.h"
+#include "process/zygote.h"
+
+struct worker {
+	struct ring *ring;
+	const struct worker_plan *plan;
+	struct orders *orders;
+	struct report *report;
+	uint32_t index, incarnation;
+	uint32_t generation; /* another one after a task: the task forked, and this is its child */
+	uint64_t tail;	     /* as last seen */
+	uint32_t average;    /* of our tasks, ns */
+	uint32_t woken;	     /* the parent's sleep that we ended last */
+	uint32_t done;	     /* tasks, for max_tasks */
+	uint64_t ticket;     /* the one that runs */
+	struct context context;
+	const crew_task **tasks; /* by number; NULL: not looked up yet */
+	unsigned char *scratch;	 /* for structs of arguments and results that are larger than usual */
+	size_t scratch_size;
+	uint32_t put;  /* large answers given */
+	uint64_t used; /* of the grant */
+	uint32_t grant; /* the request that it answered */
+};
+
+/* ---- telling ---- */
+
+static void ring_engine(const struct worker *w)
+{
+	uint64_t one = 1;
+
+	(void)!write(w->plan->bell, &one, sizeof one);
+}
+
+/* Pairs with the barrier between parked = 1 and the last look in park (engine.c). */
+static void ring_parked_engine(const struct worker *w)
+{
+	ck_pr_fence_memory();
+	if (ck_pr_load_32(&w->ring->pub->engine_parked))
+		ring_engine(w);
+}
+
+static void set_bit(uint64_t *bits, const struct worker *w)
+{
+	ck_pr_or_64(&bits[w->index / 64], (uint64_t)1 << (w->index % 64));
+}
+
+static void clear_bit(uint64_t *bits, const struct worker *w)
+{
+	ck_pr_and_64(&bits[w->index / 64], ~((uint64_t)1 << (w->index % 64)));
+}
+
+/* ---- room for large answers ---- */
+
+/* Ask the engine for room and wait for its answer. False: there is no memory. */
+static bool ask(struct worker *w, size_t n)
+{
+	uint32_t number = w->report->asked + 1, granted;
+
+	ck_pr_store_64(&w->report->want, n);
+	ck_pr_fence_store();
+	ck_pr_store_32(&w->report->asked, number);
+	ck_pr_fence_store_atomic();
+	set_bit(w->ring->rw->asking, w);
+	ring_engine(w);
+	while ((granted = load_acquire_32(&w->orders->granted)) != number)
+		crew__futex_wait(&w->orders->granted, granted, crew__now() + 100 * MS_TO_NS, true); /* woken by grant (engine.c) */
+	w->used = 0;
+	w->grant = number;
+	return w->orders->size >= n;
+}
+
+/* n bytes of the grant. A grant is filled from the front; when the parent has copied out all that was put there, it is empty again. */
+static unsigned char *room(struct worker *w, size_t n, struct extent *ret)
+{
+	if (load_acquire_32(&w->orders->released) == w->put) /* pairs with the release after the copy, in let_go (settle.c) */
+		w->used = 0;
+	if (w->grant == 0 || w->orders->size < n || w->orders->size - w->used < n)
+		if (!ask(w, n))
+			return NULL;
+	*ret = (struct extent){ w->orders->offset + w->used, n };
+	w->used += (n + 63) & ~(uint64_t)63;
+	if (w->used > w->orders->size)
+		w->used = w->orders->size;
+	w->put++;
+	return w->ring->out + ret->offset;
+}
+
+/* A grant this large is for one answer: the parent takes it back by itself. */
+static void drop_grant(struct worker *w)
+{
+	if (w->orders->size > GRANT_KEPT)
+		w->grant = 0;
+}
+
+/* ---- answering ---- */
+
+static void answer_code(struct worker *w, int code)
+{
+	struct answer *a = ring_answer(w->ring, w->ticket);
+
+	a->about = ANSWER_CODE;
+	a->value = (uint64_t)(int64_t)code;
+}
+
+static void answer_large(struct worker *w, uint32_t kind, const void *data, size_t n)
+{
+	struct answer *a = ring_answer(w->ring, w->ticket);
+	struct extent extent;
+	unsigned char *to = room(w, n, &extent);
+
+	if (!to) {
+		answer_code(w, -ENOMEM);
+		return;
+	}
+	memcpy(to, data, n);
+	memcpy(w->ring->wide[w->ticket & w->ring->mask], &extent, sizeof extent);
+	a->about = kind;
+	drop_grant(w);
+}
+
+static void answer_value(struct worker *w, const void *data, size_t n)
+{
+	struct answer *a = ring_answer(w->ring, w->ticket);
+
+	if (n <= sizeof a->value) {
+		a->value = 0;
+		memcpy(&a->value, data, n);
+		a->about = ANSWER_INLINE | (uint32_t)n << 8;
+	} else if (n <= WIDE_SIZE) {
+		memcpy(w->ring->wide[w->ticket & w->ring->mask], data, n);
+		a->about = ANSWER_WIDE | (uint32_t)n << 8;
+	} else {
+		answer_large(w, ANSWER_LARGE, data, n);
+	}
+}
+
+static void answer_run(struct worker *w, const void *data, size_t n)
+{
+	if (data)
+		answer_value(w, n ? data : "", n);
+	else
+		ring_answer(w->ring, w->ticket)->about = ANSWER_NULL;
+}
+
+static void answer_result(struct worker *w, const crew_task *task, const void *result)
+{
+	switch (CREW_TYPE_CLASS(task->result)) {
+	case CREW_BYTES:
+		answer_run(w, ((const crew_bytes *)result)->data, ((const crew_bytes *)result)->len);
+		break;
+	case CREW_STRING: {
+		const char *text = *(const char *const *)result;
+
+		answer_run(w, text, text ? strlen(text) + 1 : 0);
+		break;
+	}
+	default:
+		answer_value(w, result, CREW_TYPE_SIZE(task->result));
+	}
+}
+
+/* ---- running ---- */
+
+static bool stopping(struct context *c)
+{
+	struct worker *w = c->backend;
+	uint64_t word = ck_pr_load_64(ring_claim(w->ring, w->ticket));
+
+	return word_is_of(word, w->ticket) && (word & WORD_STOP);
+}
+
+static const crew_task *task_at(struct worker *w, uint32_t number)
+{
+	if (number >= TASKS_MAX)
+		return NULL;
+	if (!w->tasks[number])
+		w->tasks[number] = crew__identified(&w->ring->tasks[number]);
+	return w->tasks[number];
+}
+
+/* Room for a struct of arguments and, behind it, a result. NULL: no memory. */
+static unsigned char *scratch(struct worker *w, size_t n)
+{
+	if (n > w->scratch_size) {
+		unsigned char *bigger = aligned_alloc(64, (n + 63) & ~(size_t)63);
+
+		if (!bigger)
+			return NULL;
+		free(w->scratch);
+		w->scratch = bigger;
+		w->scratch_size = n;
+	}
+	return w->scratch;
+}
+
+static void clean(struct worker *w)
+{
+	crew__blocks_free(&w->context);
+	w->context.dirty = 0;
+}
+
+/* Arguments or results of any size and kind; errors; memory that the task allocated. */
+static void run_any(struct worker *w, const crew_task *task, const struct cell *cell)
+{
+	size_t arguments_size = (task->arguments + 63) & ~(size_t)63;
+	unsigned char *arguments = scratch(w, arguments_size + CREW_TYPE_SIZE(task->result) + 64);
+	const struct shared_range blocks = { w->ring->blocks, w->ring->geometry.blocks_size };
+	const unsigned char *packed = cell->payload;
+	struct extent extent = { 0, cell->size };
+	struct block *block;
+	crew_error *error;
+
+	if (cell->flags & CELL_EXTENT) {
+		memcpy(&extent, cell->payload, sizeof extent);
+		packed = w->ring->in + extent.offset;
+	}
+	if (!arguments || extent.size < task->arguments) {
+		answer_code(w, arguments ? CREW_EPROTO : -ENOMEM);
+		return;
+	}
+	memcpy(arguments, packed, task->arguments);
+	if (crew__unpack(task, arguments, packed, extent.size, &blocks)) {
+		answer_code(w, CREW_EPROTO);
+		return;
+	}
+	error = crew__call(&w->context, task, arguments, arguments + arguments_size, &block);
+	if (error) {
+		answer_large(w, ANSWER_ERROR, error, sizeof *error);
+		crew__error_free(error);
+	} else {
+		answer_result(w, task, arguments + arguments_size);
+	}
+	clean(w);
+}
+
+/* It raised: say so. False: it did not. */
+static bool answer_raised(struct worker *w, const crew_task *task)
+{
+	crew_error *error = w->context.raised;
+
+	if (!error)
+		return false;
+	w->context.raised = NULL;
+	if (error != crew__error_no_memory()) {
+		error->worker = getpid();
+		error->attempts = 1;
+		if (!error->task[0])
+			snprintf(error->task, sizeof error->task, "%s", task->name);
+		if (!error->where[0])
+			crew__error_where(error, task->where);
+	}
+	answer_large(w, ANSWER_ERROR, error, sizeof *error);
+	crew__error_free(error);
+	return true;
+}
+
+/* What most tasks are: few small arguments, a small result, nothing allocated. */
+static bool is_plain(const crew_task *task, const struct cell *cell)
+{
+	return !(task->flags & (CREW_TASK_DEEP | CREW_TASK_RAW_BYTES)) && !(cell->flags & CELL_EXTENT) &&
+	       CREW_TYPE_SIZE(task->result) <= 16 && CREW_TYPE_CLASS(task->result) != CREW_STRING &&
+	       CREW_TYPE_CLASS(task->result) != CREW_BYTES && cell->size >= task->arguments;
+}
+
+static void run_plain(struct worker *w, const crew_task *task, const struct cell *cell)
+{
+	unsigned char arguments[CELL_PAYLOAD] __attribute__((__aligned__(16)));
+	uint64_t result[2] __attribute__((__aligned__(16))) = { 0, 0 };
+
+	memcpy(arguments, cell->payload, cell->size <= 16 ? 16 : CELL_PAYLOAD);
+	task->run(arguments, result);
+	if (likely(!w->context.dirty) || !answer_raised(w, task))
+		answer_value(w, result, CREW_TYPE_SIZE(task->result));
+	if (unlikely(w->context.dirty))
+		clean(w);
+}
+
+static void run(struct worker *w, const struct cell *cell)
+{
+	const crew_task *task = task_at(w, cell->task);
+
+	if (unlikely(!task)) {
+		answer_code(w, CREW_ENOTASK);
+		return;
+	}
+	if (unlikely(cell->deadline != NEVER) && crew__now() >= cell->deadline) {
+		answer_code(w, CREW_EDEADLINE);
+		return;
+	}
+	w->context.deadline = cell->deadline;
+	if (likely(is_plain(task, cell)))
+		run_plain(w, task, cell);
+	else
+		run_any(w, task, cell);
+	w->context.deadline = NEVER;
+	if (unlikely(crew__fork_generation != w->generation))
+		_exit(0); /* the task forked and its child came back here: there is one worker of this number already */
+}
+
+/* ---- claim and finish ---- */
+
+/* Ours? Not if it is a hole, was cancelled or moved, or a peer was faster. Pairs with the release of the cell's ticket in place (intake.c). */
+static bool claim(struct worker *w, uint64_t ticket)
+{
+	uint64_t *place = ring_claim(w->ring, ticket);
+	uint64_t word = ck_pr_load_64(place);
+
+	for (;;) {
+		uint32_t flags = word_is_of(word, ticket) ? word & WORD_FLAGS : 0;
+
+		ck_pr_fence_load();
+		if (!word_is_open(word, ticket) || load_acquire_32(&ring_cell(w->ring, ticket)->ticket) != (uint32_t)ticket)
+			return false;
+		if (ck_pr_cas_64_value(place, word, word_make(ticket, w->index + 1, flags | WORD_RUNNING), &word)) {
+			ck_pr_fence_acquire();
+			return true;
+		}
+	}
+}
+
+/* RUNNING by us → FINISHED; the flags it had. When the word is of a later ticket, the parent has seen the answer and used the slot again: all was
+   said. Anything else means that we were given up. */
+static uint32_t set_finished(struct worker *w, uint64_t ticket)
+{
+	uint64_t *place = ring_claim(w->ring, ticket);
+	uint64_t word = ck_pr_load_64(place);
+
+	while (word_is_of(word, ticket)) {
+		if (word_status(word) != WORD_RUNNING || word_worker(word) != w->index + 1)
+			_exit(1);
+		if (ck_pr_cas_64_value(place, word, (word & ~(uint64_t)0xff) | WORD_FINISHED, &word))
+			return word & WORD_FLAGS;
+	}
+	return 0;
+}
+
+static void log_finished(struct worker *w, uint64_t ticket)
+{
+	uint32_t n = w->report->logged;
+
+	ck_pr_store_32(&w->report->log[n % LOG_SIZE], (uint32_t)ticket);
+	store_release_32(&w->report->logged, n + 1); /* pairs with the load in read_log (engine.c) */
+}
+
+/* The engine wants to know when the ring runs low. */
+static bool is_low(const struct worker *w)
+{
+	uint32_t hungry = ck_pr_load_32(&w->ring->pub->hungry);
+
+	return unlikely(hungry) && (int64_t)(ck_pr_load_64(&w->ring->pub->tail) - ck_pr_load_64(&w->ring->rw->head)) < (int64_t)hungry;
+}
+
+static void finish(struct worker *w, uint64_t ticket, uint32_t noted)
+{
+	struct answer *a = ring_answer(w->ring, ticket);
+	uint32_t flags;
+
+#ifndef CREW_FAULT_RESULT_AFTER_DONE
+	store_release_32(&a->ticket, (uint32_t)ticket); /* publishes the answer; pairs with ring_answered */
+#endif
+	ck_pr_fence_store_atomic();
+	flags = set_finished(w, ticket);
+	if (flags & WORD_WAIT) {
+		w->woken = ck_pr_load_32(&w->ring->pub->sleeps);
+		crew__futex_wake(word_futex(ring_claim(w->ring, ticket)), INT_MAX, true); /* by address: whoever has the slot now looks again */
+	}
+	log_finished(w, ticket);
+	if (unlikely((noted & CELL_NOTE) || (flags & WORD_NOTE) || is_low(w)))
+		ring_parked_engine(w);
+}
+
+static bool run_ticket(struct worker *w, uint64_t ticket)
+{
+	struct cell *cell = ring_cell(w->ring, ticket);
+	uint32_t noted;
+
+	if (!claim(w, ticket))
+		return false;
+	noted = cell->flags;
+	w->ticket = ticket;
+#ifdef CREW_FAULT_RESULT_AFTER_DONE
+	store_release_32(&ring_answer(w->ring, ticket)->ticket, (uint32_t)ticket);
+#endif
+	run(w, cell);
+	finish(w, ticket, noted);
+	w->done++;
+	return true;
+}
+
+/* ---- taking ---- */
+
+/* Half of our share of what is there: so the last ones are shared out one by one. Batches of 8 and more end with a line of claim words. */
+static uint64_t batch(const struct worker *w, uint64_t head, uint64_t there)
+{
+	uint64_t n = there / (2 * w->ring->geometry.workers);
+
+	if (n < 1 || w->average > TINY_NS || w->plan->max_tasks)
+		return 1;
+	if (n > BATCH_MAX)
+		n = BATCH_MAX;
+	return n >= 8 ? n - ((head + n) & 7) : n;
+}
+
+/* The parent has nobody asleep but the one whom we woke ourselves: it needs a CPU. */
+static uint32_t parent_on_cpu(const struct worker *w)
+{
+	const struct pub *pub = w->ring->pub;
+
+	return ck_pr_load_32(&pub->sleepers) == 0 || ck_pr_load_32(&pub->sleeps) == w->woken;
+}
+
+static bool cpu_is_free(const struct worker *w)
+{
+	return crew__ring_awake(w->ring) + parent_on_cpu(w) <= w->ring->geometry.cpus;
+}
+
+/* More is waiting than what we took: wake another, as a submitter would. */
+static void pass_on(struct worker *w, uint64_t left)
+{
+	const struct rw *rw = w->ring->rw;
+
+	if (left == 0 || !crew__ring_any(rw->parked, w->ring) || crew__ring_any(rw->searching, w->ring))
+		return;
+	if (w->average >= TINY_NS ||
+	    (crew__ring_awake(w->ring) + parent_on_cpu(w) < w->ring->geometry.cpus && left * w->average > WORTH_NS))
+		crew__ring_wake_one(w->ring);
+}
+
+/* Our average follows fast upwards, slowly down; the shared one changes only when it is far off, so that its line stays where it is read. */
+static void measure(struct worker *w, uint64_t began, uint64_t count)
+{
+	uint64_t ns = (crew__now() - began) / count;
+	uint32_t shared = ck_pr_load_32(&w->ring->rw->average);
+
+	if (ns > w->average)
+		w->average = ns < 2ull * w->average + 100 ? (uint32_t)ns : 2 * w->average + 100;
+	else
+		w->average = (uint32_t)((3ull * w->average + ns) / 4);
+	if (w->average > 1000000000)
+		w->average = 1000000000;
+	if (w->average > shared + shared / 2 || w->average < shared / 2)
+		ck_pr_store_32(&w->ring->rw->average, w->average);
+}
+
+/* Take a batch and run it. False: there is none. */
+static bool take(struct worker *w)
+{
+	struct rw *rw = w->ring->rw;
+	uint64_t head = ck_pr_load_64(&rw->head), n, began;
+
+	if (head >= w->tail)
+		w->tail = load_acquire_64(&w->ring->pub->tail); /* pairs with publish (intake.c) */
+	if (head >= w->tail)
+		return false;
+	n = batch(w, head, w->tail - head);
+	__builtin_prefetch(ring_cell(w->ring, head), 0);
+	__builtin_prefetch(ring_answer(w->ring, head), 1);
+	ck_pr_store_64(&w->report->journal, head << 16 | n); /* before the CAS: pairs with bury, which reads it when we are dead */
+	ck_pr_fence_store_atomic();
+	if (!ck_pr_cas_64(&rw->head, head, head + n))
+		return true;
+	if (w->average >= TINY_NS)
+		w->tail = load_acquire_64(&w->ring->pub->tail); /* again: a submitter may have relied on our searching */
+	pass_on(w, w->tail - head - n);
+	began = crew__now();
+	for (uint64_t i = 0; i < n; i++) {
+		__builtin_prefetch(ring_cell(w->ring, head + i + 4), 0);
+		if ((i & 3) == 0)
+			__builtin_prefetch(ring_answer(w->ring, head + i + 4), 1);
+		run_ticket(w, head + i);
+	}
+	measure(w, began, n);
+	ck_pr_store_64(&w->report->journal, 0);
+	return true;
+}
+
+/* What a peer has taken and not begun, but its first, which it is about to. The claim decides, and the peer's journal covers what we do not get. */
+static bool steal(struct worker *w)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < w->ring->geometry.workers; i++) {
+		uint64_t journal = i == w->index ? 0 : ck_pr_load_64(&w->ring->reports[i].journal);
+		uint64_t first = journal >> 16, n = journal & 0xffff;
+
+		for (uint64_t k = n <= BATCH_MAX ? n : 0; k > 1; k--)
+			any |= run_ticket(w, first + k - 1);
+	}
+	return any;
+}
+
+/* ---- idle ---- */
+
+static bool visible(struct worker *w)
+{
+	uint64_t head = ck_pr_load_64(&w->ring->rw->head);
+
+	if (head < w->tail)
+		return true;
+	if (load_acquire_32(&ring_cell(w->ring, head)->ticket) == (uint32_t)head && (uint32_t)head) {
+		w->tail = head + 1; /* published, if tail does not say so yet */
+		return true;
+	}
+	return false;
+}
+
+/* A few microseconds of looking, before sleep that takes tens to wake from. True: there is something. */
+static bool spin(struct worker *w)
+{
+	uint64_t end = crew__now() + SPIN_NS;
+	bool flagged = false, found = false;
+
+	if (w->average >= TINY_NS) {
+		set_bit(w->ring->rw->searching, w);
+		flagged = true;
+	}
+	for (uint32_t i = 1; !(found = visible(w)); i++) {
+		ck_pr_stall();
+		if (i % 32)
+			continue;
+		w->tail = load_acquire_64(&w->ring->pub->tail);
+		if (crew__now() >= end || ck_pr_load_32(&w->ring->pub->stop) || !cpu_is_free(w))
+			break;
+	}
+	if (flagged) {
+		clear_bit(w->ring->rw->searching, w);
+		ck_pr_fence_memory(); /* a submitter that saw the bit published before this; we look again in take or park */
+	}
+	return found;
+}
+
+/* While tasks are tiny a submitter trusts whoever is awake. One of those who sleep looks up now and then, in case that one is stuck. */
+static uint64_t lookout(const struct worker *w, uint32_t turns)
+{
+	const uint64_t *parked = w->ring->rw->parked;
+	uint32_t i = 0;
+
+	if (crew__ring_awake(w->ring) == 0 || ck_pr_load_32(&w->ring->rw->average) >= TINY_NS)
+		return NEVER;
+	while (i < w->index / 64 && ck_pr_load_64(&parked[i]) == 0)
+		i++;
+	if (i < w->index / 64 || (ck_pr_load_64(&parked[i]) & (((uint64_t)1 << (w->index % 64)) - 1)))
+		return NEVER; /* somebody before us does it */
+	return crew__now() + (2 * MS_TO_NS << (turns < 6 ? turns : 6));
+}
+
+static void park(struct worker *w, uint32_t *turns)
+{
+	struct rw *rw = w->ring->rw;
+	uint32_t bell = ck_pr_load_32(&w->report->bell);
+
+	ck_pr_fence_load();
+	set_bit(rw->parked, w);
+	ck_pr_fence_memory(); /* pairs with the barrier between tail and the bits in publish (intake.c) */
+	if (load_acquire_64(&w->ring->pub->tail) <= ck_pr_load_64(&rw->head) && !ck_pr_load_32(&w->ring->pub->stop)) {
+		crew__futex_wait(&w->report->bell, bell, lookout(w, *turns), true); /* woken by crew__ring_bell */
+		*turns = ck_pr_load_32(&w->report->bell) == bell ? *turns + 1 : 0;
+	}
+	clear_bit(rw->parked, w);
+}
+
+/* The parent may have more than fits into the ring. */
+static void tell_hunger(struct worker *w)
+{
+	if (ck_pr_load_32(&w->ring->pub->hungry))
+		ring_parked_engine(w);
+}
+
+static void work(struct worker *w)
+{
+	uint32_t turns = 0;
+
+	for (;;) {
+		if (take(w) || steal(w)) {
+			turns = 0;
+			if (unlikely(w->plan->max_tasks) && w->done >= w->plan->max_tasks)
+				return;
+			continue;
+		}
+		if (ck_pr_load_32(&w->ring->pub->stop))
+			return;
+		if (cpu_is_free(w) && spin(w))
+			continue;
+		tell_hunger(w);
+		park(w, &turns);
+	}
+}
+
+/* ---- life ---- */
+
+static void set_phase(struct worker *w, uint32_t phase)
+{
+	store_release_32(&w->report->phase, w->incarnation << 8 | phase); /* pairs with phase_of_worker (bury.c) */
+}
+
+/* How it was asked to be placed; a wish that the system does not grant is none of the tasks' business. */
+static void settle_down(const struct worker_plan *plan, uint32_t index)
+{
+	char name[32];
+
+	snprintf(name, sizeof name, "%.10s/%u", plan->name, index);
+	prctl(PR_SET_NAME, name);
+	if (plan->nice)
+		setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + plan->nice);
+	if (plan->placed)
+		sched_setaffinity(0, sizeof plan->cpus, &plan->cpus);
+}
+
+static _Noreturn void leave(struct worker *w, bool finalize)
+{
+	if (finalize && w->plan->finalizer)
+		w->plan->finalizer(w->plan->arg, (int)w->index);
+	fflush(NULL); /* what the tasks printed; the zygote's buffers were empty at the fork */
+	_exit(0);
+}
+
+/* Not before the parent has our pidfd may we take what could die with us. */
+static void wait_for_go(struct worker *w)
+{
+	uint32_t go;
+
+	while ((go = load_acquire_32(&w->orders->go)) != w->incarnation && !ck_pr_load_32(&w->ring->pub->stop))
+		crew__futex_wait(&w->orders->go, go, crew__now() + 100 * MS_TO_NS, true); /* woken by admit (engine.c) */
+}
+
+static _Noreturn void live(struct worker *w)
+{
+	const struct worker_plan *plan = w->plan;
+	int code;
+
+	settle_down(plan, w->index);
+	w->generation = crew__fork_generation;
+	w->average = ck_pr_load_32(&w->ring->rw->average);
+	w->tasks = calloc(TASKS_MAX, sizeof *w->tasks);
+	if (!w->tasks)
+		_exit(1);
+	crew__context_init(&w->context, crew_inline_open(), (int)w->index);
+	w->context.stopping = stopping;
+	w->context.backend = w;
+	code = plan->initializer ? plan->initializer(plan->arg, (int)w->index) : 0;
+	if (code) {
+		w->report->code = code;
+		set_phase(w, WORKER_REFUSED);
+		leave(w, false);
+	}
+	clean(w);
+	set_phase(w, WORKER_READY);
+	wait_for_go(w);
+	work(w);
+	if (!ck_pr_load_32(&w->ring->pub->stop))
+		set_phase(w, WORKER_RETIRED);
+	leave(w, true);
+}
+
+/* makecontext() passes ints. */
+static void on_own_stack(unsigned high, unsigned low)
+{
+	live((struct worker *)((uintptr_t)((uint64_t)high << 32 | low)));
+}
+
+/* The zygote's stack is the opener's, whatever that was. */
+static _Noreturn void live_on_stack(struct worker *w, size_t size)
+{
+	ucontext_t here, there;
+	void *stack;
+
+	size = size < 65536 ? 65536 : size;
+	stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+	if (stack == MAP_FAILED || getcontext(&there))
+		live(w);
+	mprotect(stack, 4096, PROT_NONE);
+	there.uc_stack.ss_sp = stack;
+	there.uc_stack.ss_size = size;
+	there.uc_link = NULL;
+	makecontext(&there, (void (*)(void))on_own_stack, 2, (unsigned)((uint64_t)(uintptr_t)w >> 32), (unsigned)(uintptr_t)w);
+	swapcontext(&here, &there);
+	_exit(1);
+}
+
+void crew__worker_main(struct worker_plan *plan, uint32_t index, uint32_t incarnation)
+{
+	struct worker *w = calloc(1, sizeof *w);
+
+	if (!w)
+		_exit(1);
+	w->ring = &plan->ring;
+	w->plan = plan;
+	w->orders = &w->ring->orders[index];
+	w->report = &w->ring->reports[index];
+	w->index = index;
+	w->incarnation = incarnation;
+	w->put = w->orders->released;
+	if (plan->stack_size)
+		live_on_stack(w, plan->stack_size);
+	live(w);
+}

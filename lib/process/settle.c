@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * settle.c: the only way in which a future of this executor ends.
+ *
+ *	under the lock:  entry → answer fetched once, checked → future taken out → batch
+ *	without it:      large results copied, errors made → state word → sleepers, callbacks
+ *
+ * What a worker wrote is foreign: each word of an answer is read once, into a local, and checked before it is used. An answer that cannot be true fails its
+ * task with CREW_EPROTO and costs the worker its life.
+ *
+ * Results of up to 48 bytes are taken over at once. Larger ones lie in memory granted to the worker; the grant counts who still copies from it,
+ * so it outlives its worker if it must.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/futex.h"
+#include "core/context.h"
+#include "process/process_executor.h"
+
+struct entry *crew__entry_of(struct process_executor *p, const crew_future *f)
+{
+	uint64_t mark = f->value.word[0];
+	struct entry *e = &p->entries[(mark >> 1) & p->ring.mask];
+
+	return !(mark & 1) && e->f == f && e->ticket == mark >> 1 ? e : NULL;
+}
+
+/* ---- taking out ---- */
+
+void crew__settle_gone(struct process_executor *p, uint8_t epoch)
+{
+	p->outstanding--;
+	if (--p->of_epoch[epoch] == 0 && p->drainers) {
+		ck_pr_inc_32(&p->settled_signal);
+		crew__futex_wake(&p->settled_signal, INT_MAX, false); /* pairs with the waits in process_wait.c */
+	}
+}
+
+/* The future is the batch's from here on. Who sleeps on the claim word must look again. */
+static struct settled *take_out(struct process_executor *p, struct entry *e, struct batch *batch)
+{
+	struct settled *s = &batch->item[batch->n++];
+	struct cell *cell = ring_cell(&p->ring, e->ticket);
+
+	s->f = e->f;
+	s->epoch = e->epoch;
+	e->f = NULL;
+	if (cell->flags & CELL_EXTENT)
+		crew__free_extent(p, cell);
+	if (e->waiters)
+		crew__futex_wake(word_futex(ring_claim(&p->ring, e->ticket)), INT_MAX, true);
+	crew__claim(s->f); /* unless refresh did it already */
+	return s;
+}
+
+void crew__settle_failed(struct process_executor *p, struct entry *e, crew_error *error, struct batch *batch)
+{
+	struct settled *s = take_out(p, e, batch);
+
+	s->kind = s->add = 0;
+	s->error = error;
+}
+
+/* ---- answers ---- */
+
+/* A copy of what a worker says of itself: the pid of whoever owns the claim. */
+static pid_t pid_of(struct process_executor *p, uint64_t word)
+{
+	uint32_t worker = word_worker(word);
+
+	return worker > 0 && worker <= p->ring.geometry.workers ? p->seats[worker - 1].pid : 0;
+}
+
+static void settle_code(struct process_executor *p, struct entry *e, int code, struct batch *batch)
+{
+	const crew_task *task = task_of(e->f);
+	uint64_t word = ck_pr_load_64(ring_claim(&p->ring, e->ticket));
+	pid_t pid = pid_of(p, word);
+	crew_error *error;
+
+	switch (code) {
+	case CREW_ENOTASK:
+		error = crew__error_make(task, code, "worker %d does not know the task '%s': its module was loaded after the executor was opened",
+					 (int)pid, task->name);
+		break;
+	case CREW_EDEADLINE:
+		error = crew__error_make(task, code, "its time was up before it started");
+		break;
+	case -ENOMEM:
+		error = crew__error_make(task, code, "worker %d has no memory for arguments or result of '%s'", (int)pid, task->name);
+		break;
+	default:
+		error = crew__error_make(task, CREW_EPROTO, "worker %d wrote an answer to '%s' that cannot be", (int)pid, task->name);
+	}
+	if (error != crew__error_no_memory()) {
+		error->worker = code == CREW_EDEADLINE ? 0 : pid;
+		error->attempts = code == -ENOMEM ? 1 : 0;
+	}
+	crew__settle_failed(p, e, error, batch);
+}
+
+static void settle_nonsense(struct process_executor *p, struct entry *e, struct batch *batch)
+{
+	uint32_t worker = word_worker(ck_pr_load_64(ring_claim(&p->ring, e->ticket)));
+
+	if (worker > 0 && worker <= p->ring.geometry.workers)
+		crew__condemn(p, worker - 1, CREW_EPROTO);
+	settle_code(p, e, CREW_EPROTO, batch);
+}
+
+/* Bytes that may become the value of f: what its type says. */
+static bool size_is_right(const crew_task *task, size_t n, const unsigned char *bytes)
+{
+	switch (CREW_TYPE_CLASS(task->result)) {
+	case CREW_BYTES:
+		return true;
+	case CREW_STRING:
+		return n > 0 && bytes[n - 1] == '\0';
+	default:
+		return n == CREW_TYPE_SIZE(task->result);
+	}
+}
+
+/* Put n bytes where f's value is. Flags for its state; -1: no memory. */
+static int store_value(crew_future *f, const unsigned char *bytes, size_t n)
+{
+	const crew_task *task = task_of(f);
+	enum crew_class class = CREW_TYPE_CLASS(task->result);
+	struct block *block;
+
+	if (class != CREW_BYTES && class != CREW_STRING && n <= sizeof f->value) {
+		f->value.word[0] = f->value.word[1] = 0;
+		memcpy(f->value.bytes, bytes, n);
+		return 0;
+	}
+	block = crew__block_new(n);
+	if (!block)
+		return -1;
+	if (n)
+		memcpy(block->data, bytes, n);
+	if (class == CREW_BYTES)
+		f->value.run = (crew_bytes){ block->data, n };
+	else if (class == CREW_STRING) {
+		block->data[n - 1] = '\0'; /* whatever the worker has written there since it was checked */
+		f->value.run = (crew_bytes){ block->data, n - 1 };
+	} else
+		f->value.large = block->data;
+	return STATE_HEAP;
+}
+
+/* The bytes of a small answer, copied: from here on nobody can change them. */
+static void settle_small(struct process_executor *p, struct entry *e, const unsigned char *bytes, size_t n, struct batch *batch)
+{
+	crew_error *error;
+	struct settled *s;
+	int flags;
+
+	if (!size_is_right(task_of(e->f), n, bytes)) {
+		settle_nonsense(p, e, batch);
+		return;
+	}
+	s = take_out(p, e, batch);
+	flags = store_value(s->f, bytes, n);
+	s->add = flags < 0 ? 0 : COMPLETE_FINISHED + (uint32_t)flags;
+	if (flags < 0) {
+		error = crew__error_no_memory();
+		s->kind = 0;
+		s->error = error;
+	}
+}
+
+/* An extent in the grant of the worker that owns the claim; NULL: it does not lie there. */
+static struct grant *grant_of(struct process_executor *p, uint64_t word, const struct extent *extent)
+{
+	uint32_t worker = word_worker(word);
+	struct grant *grant = worker > 0 && worker <= p->ring.geometry.workers ? p->seats[worker - 1].grant : NULL;
+	uint64_t offset;
+
+	if (!grant || extent->offset < grant->extent.offset)
+		return NULL;
+	offset = extent->offset - grant->extent.offset;
+	return offset <= grant->extent.size && extent->size <= grant->extent.size - offset ? grant : NULL;
+}
+
+static void settle_large(struct process_executor *p, struct entry *e, uint32_t kind, struct batch *batch)
+{
+	uint64_t word = ck_pr_load_64(ring_claim(&p->ring, e->ticket));
+	const crew_task *task = task_of(e->f);
+	struct extent extent;
+	struct grant *grant;
+	struct settled *s;
+
+	memcpy(&extent, p->ring.wide[e->ticket & p->ring.mask], sizeof extent);
+	ck_pr_barrier(); /* once */
+	grant = word_is_of(word, e->ticket) ? grant_of(p, word, &extent) : NULL;
+	if (!grant || (kind == ANSWER_ERROR ? extent.size != sizeof(crew_error)
+					    : !size_is_right(task, extent.size, p->ring.out + extent.offset))) {
+		settle_nonsense(p, e, batch);
+		return;
+	}
+	s = take_out(p, e, batch);
+	s->kind = kind;
+	s->add = 0;
+	s->grant = grant;
+	s->bytes = p->ring.out + extent.offset;
+	s->n = extent.size;
+	grant->readers++;
+	if (grant->extent.size > GRANT_KEPT) { /* its worker has let go of it, too */
+		p->seats[grant->worker].grant = NULL;
+		grant->orphan = true;
+	}
+}
+
+void crew__settle_answer(struct process_executor *p, struct entry *e, struct batch *batch)
+{
+	struct answer *a = ring_answer(&p->ring, e->ticket);
+	uint32_t about = ck_pr_load_32(&a->about), kind = about & 0xff, n = about >> 8;
+	unsigned char bytes[WIDE_SIZE];
+	enum crew_class class;
+	struct settled *s;
+	uint64_t value;
+
+	switch (kind) {
+	case ANSWER_INLINE:
+		value = ck_pr_load_64(&a->value);
+		memcpy(bytes, &value, sizeof value);
+		if (n > sizeof value)
+			break;
+		settle_small(p, e, bytes, n, batch);
+		return;
+	case ANSWER_WIDE:
+		if (n > sizeof bytes)
+			break;
+		memcpy(bytes, p->ring.wide[e->ticket & p->ring.mask], n);
+		settle_small(p, e, bytes, n, batch);
+		return;
+	case ANSWER_LARGE:
+	case ANSWER_ERROR:
+		settle_large(p, e, kind, batch);
+		return;
+	case ANSWER_NULL:
+		class = CREW_TYPE_CLASS(task_of(e->f)->result);
+		if (class != CREW_BYTES && class != CREW_STRING)
+			break;
+		s = take_out(p, e, batch);
+		s->f->value.run = (crew_bytes){ NULL, 0 };
+		s->add = COMPLETE_FINISHED;
+		return;
+	case ANSWER_CODE:
+		settle_code(p, e, (int)(int64_t)ck_pr_load_64(&a->value), batch);
+		return;
+	}
+	settle_nonsense(p, e, batch);
+}
+
+bool crew__settle_all(struct process_executor *p, struct batch *batch)
+{
+	uint64_t first = p->tail > p->ring.geometry.slots ? p->tail - p->ring.geometry.slots : 0;
+
+	for (uint64_t t = first; t < p->tail && p->outstanding; t++) {
+		struct entry *e = &p->entries[t & p->ring.mask];
+
+		if (!e->f || !ring_answered(&p->ring, e->ticket))
+			continue;
+		if (batch->n == BATCH_ITEMS)
+			return true;
+		crew__settle_answer(p, e, batch);
+	}
+	return false;
+}
+
+/* ---- delivering ---- */
+
+void crew__grant_drop(struct process_executor *p, struct grant *grant)
+{
+	if (!grant)
+		return;
+	grant->orphan = true;
+	if (grant->readers == 0) {
+		crew__arena_free(&p->out, grant->extent.offset, grant->extent.size);
+		free(grant);
+	}
+}
+
+/* The bytes have been copied. */
+static void let_go(struct process_executor *p, struct grant *grant)
+{
+	struct seat *seat = &p->seats[grant->worker];
+
+	pthread_mutex_lock(&p->lock);
+	if (grant->incarnation == seat->incarnation) {
+		struct orders *orders = &p->ring.orders[grant->worker];
+
+		store_release_32(&orders->released, orders->released + 1); /* pairs with the load in room (process_worker.c) */
+	}
+	grant->readers--;
+	if (grant->orphan)
+		crew__grant_drop(p, grant);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* An error as its worker wrote it: text must end somewhere, and it must be an error. */
+static crew_error *copy_error(crew_future *f, const unsigned char *bytes)
+{
+	crew_error *error = malloc(sizeof *error);
+	struct annex *a = annex_of(f);
+
+	if (!error)
+		return crew__error_no_memory();
+	memcpy(error, bytes, sizeof *error);
+	error->where[sizeof error->where - 1] = '\0';
+	error->task[sizeof error->task - 1] = '\0';
+	error->message[sizeof error->message - 1] = '\0';
+	if (error->code == 0)
+		error->code = CREW_EPROTO;
+	if (a && a->attempts > 0)
+		error->attempts = (int)a->attempts + 1;
+	return error;
+}
+
+/* What is left to be done for the value, outside the lock. */
+static void finish_value(struct process_executor *p, struct settled *s)
+{
+	int flags;
+
+	if (s->kind == ANSWER_ERROR) {
+		s->error = copy_error(s->f, s->bytes);
+	} else if (s->kind == ANSWER_LARGE) {
+		flags = store_value(s->f, s->bytes, s->n);
+		if (flags < 0)
+			s->error = crew__error_make(task_of(s->f), -ENOMEM, "no memory for a result of %zu bytes", s->n);
+		else
+			s->add = COMPLETE_FINISHED + (uint32_t)flags;
+	}
+	if (s->kind)
+		let_go(p, s->grant);
+}
+
+/* The end of f on the engine: all that completion does but the callbacks, which go to a thread of their own. */
+static void complete_quietly(struct process_executor *p, crew_future *f, uint32_t add)
+{
+	uint32_t state;
+
+	ck_pr_fence_release();
+	state = ck_pr_faa_32(&f->state, add) + add;
+	if (!(state & STATE_NOTIFY)) {
+		if (state & (STATE_WAITER | STATE_DETACHED))
+			crew__completed(f, state);
+		return;
+	}
+	if (state & STATE_WAITER)
+		crew__futex_wake(&f->state, INT_MAX, false);
+	crew__callbacks_push(&p->callbacks, f, state); /* the setter's reference keeps f */
+}
+
+static void fail_quietly(struct process_executor *p, crew_future *f, crew_error *error)
+{
+	f->value.error = error;
+	ck_pr_faa_64(&p->base.failed, 1);
+	if (ck_pr_load_int(&p->base.first_failure) == 0)
+		(void)ck_pr_cas_int(&p->base.first_failure, 0, error->code);
+	complete_quietly(p, f, COMPLETE_FINISHED + STATE_FAILED);
+}
+
+void crew__deliver(struct process_executor *p, struct batch *batch, bool here)
+{
+	if (batch->n == 0)
+		return;
+	for (uint32_t i = 0; i < batch->n; i++) {
+		struct settled *s = &batch->item[i];
+
+		if (s->add == 0)
+			finish_value(p, s);
+		if (s->add && here)
+			crew__complete(s->f, s->add);
+		else if (s->add)
+			complete_quietly(p, s->f, s->add);
+		else if (here)
+			crew__fail(s->f, s->error);
+		else
+			fail_quietly(p, s->f, s->error);
+	}
+	pthread_mutex_lock(&p->lock);
+	for (uint32_t i = 0; i < batch->n; i++) /* not before they are done: drainers trust it */
+		crew__settle_gone(p, batch->item[i].epoch);
+	pthread_mutex_unlock(&p->lock);
+	batch->n = 0;
+}
