@@ -57,17 +57,24 @@ static pthread_mutex_t *mutex_of(const crew_future *f)
 	return &callback_mutexes[((uintptr_t)f / sizeof *f) % 16];
 }
 
-/* The list becomes the caller's; from now on registering means running. */
+/* The list becomes the caller's; from now on registering means running. The mutex is held. */
+static struct callback *take_list(struct annex *a)
+{
+	struct callback *list = a->closed ? NULL : a->first;
+
+	for (struct callback *cb = list; cb; cb = cb->next)
+		ck_pr_store_32(&cb->phase, CALLBACK_TAKEN);
+	a->first = NULL;
+	a->closed = true;
+	return list;
+}
+
 static struct callback *close_list(crew_future *f, struct annex *a)
 {
 	struct callback *list;
 
 	pthread_mutex_lock(mutex_of(f));
-	list = a->closed ? NULL : a->first;
-	for (struct callback *cb = list; cb; cb = cb->next)
-		ck_pr_store_32(&cb->phase, CALLBACK_TAKEN);
-	a->first = NULL;
-	a->closed = true;
+	list = take_list(a);
 	pthread_mutex_unlock(mutex_of(f));
 	return list;
 }
@@ -181,6 +188,50 @@ void crew__unsubscribe(crew_future *f, struct callback *cb)
 
 /* ---- completion ---- */
 
+/* Everybody who asked to be told; list is a's, closed. */
+static void tell(crew_future *f, struct annex *a, struct callback *list)
+{
+	run_list(f, list);
+	if (a->inbox)
+		crew__inbox_put(a->inbox, f);
+	if (a->group)
+		crew__group_done(a->group, f);
+	store_release_32(&a->settled, 1); /* pairs with outlast_callbacks */
+	crew__futex_wake(&a->settled, INT_MAX, false);
+	crew__release(f);
+}
+
+/* Nobody else refers to it: the completer has the last reference. */
+static void drop_detached(crew_future *f, uint32_t state)
+{
+	if (!(state & STATE_DETACHED))
+		return;
+	if (annex_of(f))
+		crew__release(f);
+	else
+		crew__recycle(f);
+}
+
+bool crew__completed_briefly(crew_future *f, uint32_t state)
+{
+	struct annex *a = annex_of(f);
+	struct callback *list;
+	bool brief = !(a->group && (state & STATE_FAILED)); /* which may cancel others, and tell theirs */
+
+	pthread_mutex_lock(mutex_of(f));
+	for (struct callback *cb = a->closed ? NULL : a->first; cb; cb = cb->next)
+		brief &= cb->embedded;
+	list = brief ? take_list(a) : NULL;
+	pthread_mutex_unlock(mutex_of(f));
+	if (!brief)
+		return false;
+	if (state & STATE_WAITER)
+		crew__futex_wake(&f->state, INT_MAX, false);
+	tell(f, a, list);
+	drop_detached(f, state);
+	return true;
+}
+
 void crew__completed(crew_future *f, uint32_t state)
 {
 	struct annex *a;
@@ -191,21 +242,9 @@ void crew__completed(crew_future *f, uint32_t state)
 		a = annex_of(f);
 		if (a->group)
 			crew__group_failed(a->group, f, state);
-		run_list(f, close_list(f, a));
-		if (a->inbox)
-			crew__inbox_put(a->inbox, f);
-		if (a->group)
-			crew__group_done(a->group, f);
-		store_release_32(&a->settled, 1); /* pairs with outlast_callbacks */
-		crew__futex_wake(&a->settled, INT_MAX, false);
-		crew__release(f);
+		tell(f, a, close_list(f, a));
 	}
-	if (state & STATE_DETACHED) {
-		if (annex_of(f))
-			crew__release(f);
-		else
-			crew__recycle(f);
-	}
+	drop_detached(f, state);
 }
 
 /* ---- errors ---- */

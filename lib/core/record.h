@@ -164,6 +164,8 @@ static inline bool crew__claim(crew_future *f)
 /* … plus STATE_FAILED, STATE_HEAP, STATE_BACKEND as they apply (none of which is set before). */
 static inline void crew__complete(crew_future *f, uint32_t add);
 void crew__completed(crew_future *f, uint32_t old); /* the rest of it: wake, callbacks, recycle */
+/* The same where STATE_NOTIFY is set, for threads that must not run callbacks of the user's. False: there are some; crew__completed() is still due. */
+bool crew__completed_briefly(crew_future *f, uint32_t state);
 
 static inline void crew__complete(crew_future *f, uint32_t add)
 {
