@@ -42,16 +42,20 @@ static bool grow(struct backlog *b)
 	return true;
 }
 
+bool crew__backlog_reserve(struct backlog *b)
+{
+	return b->free || grow(b);
+}
+
 struct waiting *crew__backlog_new(struct backlog *b, uint32_t *ret_index)
 {
 	struct waiting *w;
 
-	if (!b->free && !grow(b))
+	if (!crew__backlog_reserve(b))
 		return NULL;
 	*ret_index = b->free - 1;
 	w = node(b, *ret_index);
 	b->free = w->next;
-	w->number = b->numbered++;
 	w->next = 0;
 	return w;
 }
@@ -146,18 +150,25 @@ static void heap_pop(struct backlog *b)
 
 /* ---- order ---- */
 
-static int64_t key_of(int priority, uint64_t number)
+int64_t crew__backlog_key(int priority, uint64_t number)
 {
 	return (int64_t)priority * AGE - (int64_t)number;
 }
 
-static void queue_last(struct backlog *b, uint32_t index)
+/* In the order of numbers: last, or near the front when it was in the ring already. */
+static void enqueue(struct backlog *b, uint32_t index)
 {
-	if (b->last)
-		node(b, b->last - 1)->next = index + 1;
-	else
-		b->first = index + 1;
-	b->last = index + 1;
+	struct waiting *w = node(b, index);
+	uint32_t *place = &b->first;
+
+	if (b->last && node(b, b->last - 1)->number < w->number)
+		place = &node(b, b->last - 1)->next;
+	while (*place && node(b, *place - 1)->number < w->number)
+		place = &node(b, *place - 1)->next;
+	w->next = *place;
+	*place = index + 1;
+	if (!w->next)
+		b->last = index + 1;
 }
 
 void crew__backlog_push(struct backlog *b, uint32_t index, int priority)
@@ -166,26 +177,10 @@ void crew__backlog_push(struct backlog *b, uint32_t index, int priority)
 
 	b->count++;
 	b->prioritised |= priority != 0;
-	w->key = key_of(priority, w->number);
+	w->key = crew__backlog_key(priority, w->number);
 	w->f->value.word[0] = mark_waiting(index);
 	if (!b->prioritised || !heap_push(b, index)) /* without memory for the heap its priority is lost, not the task */
-		queue_last(b, index);
-}
-
-void crew__backlog_push_front(struct backlog *b, uint32_t index, int priority)
-{
-	struct waiting *w = node(b, index);
-
-	b->count++;
-	w->number = 0; /* it has waited longest */
-	w->key = key_of(priority, 0);
-	w->f->value.word[0] = mark_waiting(index);
-	if (b->prioritised && heap_push(b, index))
-		return;
-	w->next = b->first;
-	b->first = index + 1;
-	if (!b->last)
-		b->last = index + 1;
+		enqueue(b, index);
 }
 
 /* Drop what was cancelled from both fronts. */

@@ -69,17 +69,6 @@ static crew_error *epitaph(const struct seat *seat, crew_future *f, struct cause
 
 /* ---- one entry ---- */
 
-/* Nobody is to run this ticket any more. False: somebody has begun it. */
-static bool withdraw(struct process_executor *p, const struct entry *e, uint32_t status)
-{
-	uint64_t *place = ring_claim(&p->ring, e->ticket), word = ck_pr_load_64(place);
-
-	while (word_is_open(word, e->ticket))
-		if (ck_pr_cas_64_value(place, word, word_make(e->ticket, 0, status), &word))
-			return true;
-	return false;
-}
-
 static void offer_or_fail(struct process_executor *p, struct entry *e, struct batch *batch)
 {
 	if (!crew__offer_again(p, e))
@@ -117,7 +106,7 @@ static void bury_entry(struct process_executor *p, uint32_t worker, struct entry
 #ifndef CREW_FAULT_NO_REOFFER
 		uint64_t journal = ck_pr_load_64(&p->ring.reports[worker].journal), first = journal >> 16, n = journal & 0xffff;
 
-		if (n <= BATCH_MAX && e->ticket - first < n && e->ticket < head && withdraw(p, e, WORD_MOVED))
+		if (n <= BATCH_MAX && e->ticket - first < n && e->ticket < head && crew__withdraw(p, e, WORD_MOVED))
 			offer_or_fail(p, e, batch);
 #else
 		(void)head;
@@ -247,16 +236,17 @@ void crew__bury(struct process_executor *p, uint32_t worker, struct cause cause)
 	struct seat *seat = &p->seats[worker];
 	char text[200];
 	struct batch batch;
-	bool called_for;
+	bool called_for, more;
 	int broken;
 
 	batch.n = 0;
 	pthread_mutex_lock(&p->lock);
-	while (bury_entries(p, worker, cause, &batch)) {
+	do { /* its futures are done before its place is seen to be free */
+		more = bury_entries(p, worker, cause, &batch);
 		pthread_mutex_unlock(&p->lock);
-		crew__deliver(p, &batch, false);
+		crew__deliver(p, &batch);
 		pthread_mutex_lock(&p->lock);
-	}
+	} while (more);
 	called_for = p->closing || p->failed || seat->condemned || phase_of_worker(p, worker) == WORKER_RETIRED;
 	p->workers_lost += !called_for;
 	broken = p->closing ? 0 : too_often(p, worker, cause, text, sizeof text);
@@ -267,7 +257,7 @@ void crew__bury(struct process_executor *p, uint32_t worker, struct cause cause)
 	ck_pr_inc_32(&p->settled_signal); /* a shutdown may wait for this death */
 	crew__futex_wake(&p->settled_signal, INT_MAX, false);
 	pthread_mutex_unlock(&p->lock);
-	crew__deliver(p, &batch, false);
+	crew__deliver(p, &batch);
 #ifndef CREW_FAULT_LOST_WAKE
 	crew__wake_workers(p);
 #endif
@@ -289,7 +279,7 @@ static bool fail_entries(struct process_executor *p, int code, const char *text,
 			continue;
 		if (ring_answered(&p->ring, e->ticket))
 			crew__settle_answer(p, e, batch);
-		else if (withdraw(p, e, WORD_CANCELLED))
+		else if (crew__withdraw(p, e, WORD_CANCELLED))
 			crew__settle_failed(p, e, crew__error_make(task_of(e->f), code, "%s", text), batch);
 	}
 	return false;
@@ -331,7 +321,7 @@ void crew__give_up(struct process_executor *p, int code, const char *format, ...
 		p->failed = true;
 		more = fail_entries(p, code, text, &batch) || fail_backlog(p, code, text, &batch);
 		pthread_mutex_unlock(&p->lock);
-		crew__deliver(p, &batch, false);
+		crew__deliver(p, &batch);
 	}
 }
 
@@ -376,7 +366,7 @@ static void sweep_entry(struct process_executor *p, struct entry *e, uint64_t he
 	} else if (!word_is_open(word, e->ticket)) {
 		sweep_owned(p, e, word, batch);
 	} else if (repaired || (e->ticket < head && ++e->suspect > 2)) {
-		if (withdraw(p, e, WORD_MOVED))
+		if (crew__withdraw(p, e, WORD_MOVED))
 			offer_or_fail(p, e, batch);
 	}
 }
@@ -417,7 +407,7 @@ void crew__sweep(struct process_executor *p)
 	for (uint32_t i = 0; i < p->ring.geometry.slots && p->outstanding; i++) {
 		if (batch.n == BATCH_ITEMS) {
 			pthread_mutex_unlock(&p->lock);
-			crew__deliver(p, &batch, false);
+			crew__deliver(p, &batch);
 			pthread_mutex_lock(&p->lock);
 		}
 		if (p->entries[i].f)
@@ -425,7 +415,7 @@ void crew__sweep(struct process_executor *p)
 	}
 	crew__pump(p, &batch, BATCH_ITEMS);
 	pthread_mutex_unlock(&p->lock);
-	crew__deliver(p, &batch, false);
+	crew__deliver(p, &batch);
 	if (stuck || repaired)
 		crew__wake_workers(p);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * callback_thread.c: runs the callbacks of futures that the engine settled. A callback may block; the engine must not, it has workers to bury.
+ * callback_thread.c: runs the callbacks of settled futures. A callback may block; whoever settles must not.
  *
  * The future's word has changed by then and its sleepers are awake: this is only the telling. The thread is made when the first callback is due, and
- * sleeps on a futex between them. When there can be no thread, callbacks run on the engine after all: late is worse than odd, never is worst.
+ * sleeps on a futex between them. When there can be no thread, callbacks run where they are due after all: late is worse than odd, never is worst.
  */
 #include <errno.h>
 #include <signal.h>

@@ -126,7 +126,7 @@ static bool collect_logs(struct process_executor *p)
 	pthread_mutex_unlock(&p->lock);
 	if (tail)
 		crew__ring_published(&p->ring, tail);
-	crew__deliver(p, &batch, false);
+	crew__deliver(p, &batch);
 	return any;
 }
 
@@ -164,7 +164,7 @@ static void settle_worker(struct process_executor *p, uint32_t worker)
 			p->seats[worker].grant = NULL;
 		}
 		pthread_mutex_unlock(&p->lock);
-		crew__deliver(p, &batch, false);
+		crew__deliver(p, &batch);
 	} while (full);
 }
 

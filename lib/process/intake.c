@@ -156,7 +156,7 @@ static bool find_room(struct process_executor *p, struct batch *batch)
 }
 
 /* Fill the cell of the next ticket, whose slot is free. A header is filled already; who sees the ticket sees all of it. */
-static void place(struct process_executor *p, crew_future *f, const struct cell *from, uint8_t epoch)
+static void place(struct process_executor *p, crew_future *f, const struct cell *from, uint8_t epoch, uint64_t number)
 {
 	uint64_t ticket = p->tail++;
 	struct entry *e = &p->entries[ticket & p->ring.mask];
@@ -170,6 +170,7 @@ static void place(struct process_executor *p, crew_future *f, const struct cell 
 	memcpy(cell->payload, from->payload, payload);
 	e->f = f;
 	e->ticket = ticket;
+	e->number = number;
 	e->epoch = epoch;
 	e->suspect = 0;
 	f->value.word[0] = mark_ticket(ticket);
@@ -214,7 +215,7 @@ bool crew__pump(struct process_executor *p, struct batch *batch, uint32_t most)
 	uint32_t n = 0;
 
 	while (n < most && (w = crew__backlog_first(&p->backlog)) && find_room(p, batch)) {
-		place(p, w->f, &w->cell, w->epoch);
+		place(p, w->f, &w->cell, w->epoch, w->number);
 		crew__backlog_pop(&p->backlog);
 		n++;
 	}
@@ -229,7 +230,7 @@ static int priority_of(const crew_future *f)
 	return a ? a->priority : 0;
 }
 
-static bool put_back(struct process_executor *p, crew_future *f, const struct cell *cell, uint8_t epoch, bool front)
+static bool put_back(struct process_executor *p, crew_future *f, const struct cell *cell, uint8_t epoch, uint64_t number)
 {
 	uint32_t index;
 	struct waiting *w = crew__backlog_new(&p->backlog, &index);
@@ -238,18 +239,26 @@ static bool put_back(struct process_executor *p, crew_future *f, const struct ce
 		return false;
 	w->f = f;
 	w->epoch = epoch;
+	w->number = number;
 	w->cell = *cell;
-	if (front)
-		crew__backlog_push_front(&p->backlog, index, priority_of(f));
-	else
-		crew__backlog_push(&p->backlog, index, priority_of(f));
+	crew__backlog_push(&p->backlog, index, priority_of(f));
 	crew__tell_hunger(p);
 	return true;
 }
 
+bool crew__withdraw(struct process_executor *p, const struct entry *e, uint32_t status)
+{
+	uint64_t *place = ring_claim(&p->ring, e->ticket), word = ck_pr_load_64(place);
+
+	while (word_is_open(word, e->ticket))
+		if (ck_pr_cas_64_value(place, word, word_make(e->ticket, 0, status), &word))
+			return true;
+	return false;
+}
+
 bool crew__offer_again(struct process_executor *p, struct entry *e)
 {
-	if (!put_back(p, e->f, ring_cell(&p->ring, e->ticket), e->epoch, true))
+	if (!put_back(p, e->f, ring_cell(&p->ring, e->ticket), e->epoch, e->number))
 		return false;
 	e->f = NULL;
 	if (e->waiters) /* they look where it is now */
@@ -268,25 +277,41 @@ static void fill(struct cell *cell, crew_future *f, uint32_t number)
 	cell->deadline = a ? a->deadline : NEVER;
 }
 
+/* What is in the ring, not begun, and comes after a newcomer, leaves it again. */
+static void make_way(struct process_executor *p, int64_t key)
+{
+	for (uint64_t ticket = p->head_seen; ticket < p->tail; ticket++) {
+		struct entry *e = &p->entries[ticket & p->ring.mask];
+
+		if (e->f && e->ticket == ticket && crew__backlog_key(priority_of(e->f), e->number) < key &&
+		    crew__backlog_reserve(&p->backlog) && crew__withdraw(p, e, WORD_MOVED))
+			crew__offer_again(p, e);
+	}
+}
+
 /* Under the lock. 0, -ENOMEM, CREW_EBROKEN. *ret_tail: published up to there; 0: it went to the backlog. */
 static int take_in(struct process_executor *p, crew_future *f, const struct cell *cell, struct batch *batch, uint64_t *ret_tail)
 {
 	uint8_t epoch = p->epoch % EPOCHS;
+	uint64_t number = p->backlog.numbered;
 	int priority = priority_of(f);
 
 	if (unlikely(p->failed))
 		return CREW_EBROKEN;
-	if (unlikely(priority))
+	if (unlikely(priority || p->backlog.prioritised)) {
 		p->backlog.prioritised = true;
+		make_way(p, crew__backlog_key(priority, number));
+	}
 	if (likely(p->backlog.count == 0) && find_room(p, batch)) {
-		place(p, f, cell, epoch);
+		place(p, f, cell, epoch, number);
 		*ret_tail = publish(p);
 	} else {
-		if (!put_back(p, f, cell, epoch, false))
+		if (!put_back(p, f, cell, epoch, number))
 			return -ENOMEM;
-		if (publish_holes(p))
+		if (p->backlog.prioritised ? crew__pump(p, batch, BATCH_ITEMS) : publish_holes(p))
 			*ret_tail = p->tail;
 	}
+	p->backlog.numbered++;
 	p->outstanding++;
 	p->of_epoch[epoch]++;
 	if (unlikely(!p->ticking))
@@ -322,6 +347,6 @@ int crew__process_submit(crew_executor *ex, struct port *base, crew_future *f, c
 	if (tail)
 		crew__ring_published(&p->ring, tail);
 	if (batch.n)
-		crew__deliver(p, &batch, false);
+		crew__deliver(p, &batch);
 	return rc;
 }

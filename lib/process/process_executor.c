@@ -10,6 +10,7 @@
  * process_worker.c on the other side. ring.h is the memory between the two.
  */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -69,7 +70,8 @@ static bool is_threaded(void)
 static int check(const struct crew_processes_options *o, struct worker_plan *plan)
 {
 	if (o->workers < 0 || o->workers > WORKERS_MAX || o->max_tasks_per_child < 0 || o->grace_ms < 0 ||
-	    (o->start != CREW_START_DEFAULT && o->start != CREW_START_FORK) || o->reserved_)
+	    (o->start != CREW_START_DEFAULT && o->start != CREW_START_FORK) || o->reserved_ ||
+	    (o->stack_size && o->stack_size < (size_t)PTHREAD_STACK_MIN))
 		return -EINVAL;
 	plan->placed = o->cpus != NULL;
 	if (o->cpus && crew__cpus_parse(o->cpus, &plan->cpus))

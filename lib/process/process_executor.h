@@ -25,6 +25,7 @@ enum { BATCH_ITEMS = 64, EPOCHS = 8, STRIKES = 3, TICK_FAST_MS = 20, TICK_SLOW_M
 struct entry {
 	crew_future *f;	  /* NULL: settled, or never used */
 	uint64_t ticket;  /* the last that was placed here */
+	uint64_t number;  /* of its submission */
 	uint32_t waiters; /* threads that sleep on its claim word: the slot is not used again while there are any */
 	uint8_t epoch;
 	uint8_t suspect; /* sweeps that found it taken from head and not begun */
@@ -33,8 +34,8 @@ struct entry {
 /* A future that is not in the ring yet, with all that its cell will need. */
 struct waiting {
 	crew_future *f; /* NULL: free, or cancelled */
-	uint64_t number; /* in the order of submission */
-	int64_t key;	 /* heap: the larger goes first */
+	uint64_t number; /* of its submission */
+	int64_t key;	 /* the larger goes first */
 	uint32_t next;	 /* list of free ones, or queue */
 	uint8_t epoch;
 	struct cell cell;
@@ -81,7 +82,7 @@ struct batch {
 	struct settled item[BATCH_ITEMS];
 };
 
-/* Completed futures whose callbacks must not run on the engine. */
+/* Completed futures whose callbacks are due. */
 struct callback_queue {
 	pthread_mutex_t mutex;
 	pthread_t thread;
@@ -161,9 +162,10 @@ struct process_port {
 };
 
 /* ---- backlog.c; the lock is held ---- */
+bool crew__backlog_reserve(struct backlog *b); /* the next new will succeed */
 struct waiting *crew__backlog_new(struct backlog *b, uint32_t *ret_index); /* NULL: no memory */
-void crew__backlog_push(struct backlog *b, uint32_t index, int priority);
-void crew__backlog_push_front(struct backlog *b, uint32_t index, int priority); /* as if it had been the first */
+void crew__backlog_push(struct backlog *b, uint32_t index, int priority); /* its number is set; it goes where that belongs */
+int64_t crew__backlog_key(int priority, uint64_t number);
 struct waiting *crew__backlog_first(struct backlog *b);	  /* who is next; NULL: nobody */
 void crew__backlog_pop(struct backlog *b);		  /* that one leaves */
 struct waiting *crew__backlog_find(struct backlog *b, const crew_future *f); /* by f's mark; NULL: not here */
@@ -185,7 +187,9 @@ static inline uint64_t mark_waiting(uint32_t index)
 int crew__process_submit(crew_executor *ex, struct port *port, crew_future *f, const void *arguments);
 /* Move up to `most` from the backlog into the ring; the lock is held. Answers found on the way go to the batch. True: tickets were published. */
 bool crew__pump(struct process_executor *p, struct batch *batch, uint32_t most);
-/* An entry that will not run under its ticket goes back to the front of the backlog; the lock is held. False: no memory. */
+/* Nobody is to run this entry's ticket any more: its word gets that status. False: somebody has begun it. */
+bool crew__withdraw(struct process_executor *p, const struct entry *e, uint32_t status);
+/* An entry that was withdrawn goes to the backlog, where its number belongs; the lock is held. False: no memory. */
 bool crew__offer_again(struct process_executor *p, struct entry *e);
 void crew__free_extent(struct process_executor *p, const struct cell *cell);
 void crew__tell_hunger(struct process_executor *p); /* bring pub->hungry up to date; the lock is held */
@@ -201,8 +205,8 @@ void crew__settle_failed(struct process_executor *p, struct entry *e, crew_error
 void crew__settle_gone(struct process_executor *p, uint8_t epoch);
 /* Every answered entry; at most a batch full. True: there may be more. */
 bool crew__settle_all(struct process_executor *p, struct batch *batch);
-/* Complete them; not under the lock. here: callbacks may run in this thread. Empties the batch. */
-void crew__deliver(struct process_executor *p, struct batch *batch, bool here);
+/* Complete them; not under the lock. Empties the batch. */
+void crew__deliver(struct process_executor *p, struct batch *batch);
 /* Give the grant up: its memory is freed when nobody copies from it any more. The lock is held. */
 void crew__grant_drop(struct process_executor *p, struct grant *grant);
 

@@ -45,7 +45,7 @@ static void carry_out(struct process_executor *p, uint64_t tail, struct batch *b
 	if (tail)
 		crew__ring_published(&p->ring, tail);
 	if (batch->n)
-		crew__deliver(p, batch, true);
+		crew__deliver(p, batch);
 }
 
 /* ---- refresh ---- */
@@ -237,12 +237,10 @@ void crew__process_watch(crew_executor *ex, crew_future *f)
 /* 1: nobody will run it, and it is in no entry any more; 0: it runs and is told to stop. The lock is held. */
 static int take_back(struct process_executor *p, struct entry *e)
 {
-	uint64_t ticket = e->ticket, *place = ring_claim(&p->ring, ticket), word = ck_pr_load_64(place);
-	struct cell *cell = ring_cell(&p->ring, ticket);
+	uint64_t *place = ring_claim(&p->ring, e->ticket), word;
+	struct cell *cell = ring_cell(&p->ring, e->ticket);
 
-	while (word_is_open(word, ticket)) {
-		if (!ck_pr_cas_64_value(place, word, word_make(ticket, 0, WORD_CANCELLED), &word))
-			continue;
+	if (crew__withdraw(p, e, WORD_CANCELLED)) {
 		e->f = NULL;
 		if (cell->flags & CELL_EXTENT)
 			crew__free_extent(p, cell);
@@ -251,6 +249,7 @@ static int take_back(struct process_executor *p, struct entry *e)
 		crew__settle_gone(p, e->epoch);
 		return 1;
 	}
+	word = ck_pr_load_64(place);
 	while (word_status(word) == WORD_RUNNING && !(word & WORD_STOP))
 		if (ck_pr_cas_64_value(place, word, word | WORD_STOP, &word))
 			break;

@@ -622,9 +622,10 @@ static void set_phase(struct worker *w, uint32_t phase)
 /* How it was asked to be placed; a wish that the system does not grant is none of the tasks' business. */
 static void settle_down(const struct worker_plan *plan, uint32_t index)
 {
-	char name[32];
+	char name[16], number[12];
 
-	snprintf(name, sizeof name, "%.10s/%u", plan->name, index);
+	snprintf(number, sizeof number, "/%u", index);
+	snprintf(name, sizeof name, "%.*s%s", (int)(sizeof name - 1 - strlen(number)), plan->name, number);
 	prctl(PR_SET_NAME, name);
 	if (plan->nice)
 		setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + plan->nice);

@@ -339,8 +339,9 @@ static void finish_value(struct process_executor *p, struct settled *s)
 		let_go(p, s->grant);
 }
 
-/* The end of f on the engine: all that completion does but the callbacks, which go to a thread of their own. */
-static void complete_quietly(struct process_executor *p, crew_future *f, uint32_t add)
+/* The end of f: all that completion does but the callbacks, which go to a thread of their own. The engine must not run them, it has workers to bury;
+   nor may a thread that waits for f, which was to be woken before them. */
+static void complete(struct process_executor *p, crew_future *f, uint32_t add)
 {
 	uint32_t state;
 
@@ -351,21 +352,23 @@ static void complete_quietly(struct process_executor *p, crew_future *f, uint32_
 			crew__completed(f, state);
 		return;
 	}
+	if (crew__completed_briefly(f, state))
+		return;
 	if (state & STATE_WAITER)
 		crew__futex_wake(&f->state, INT_MAX, false);
 	crew__callbacks_push(&p->callbacks, f, state); /* the setter's reference keeps f */
 }
 
-static void fail_quietly(struct process_executor *p, crew_future *f, crew_error *error)
+static void fail(struct process_executor *p, crew_future *f, crew_error *error)
 {
 	f->value.error = error;
 	ck_pr_faa_64(&p->base.failed, 1);
 	if (ck_pr_load_int(&p->base.first_failure) == 0)
 		(void)ck_pr_cas_int(&p->base.first_failure, 0, error->code);
-	complete_quietly(p, f, COMPLETE_FINISHED + STATE_FAILED);
+	complete(p, f, COMPLETE_FINISHED + STATE_FAILED);
 }
 
-void crew__deliver(struct process_executor *p, struct batch *batch, bool here)
+void crew__deliver(struct process_executor *p, struct batch *batch)
 {
 	if (batch->n == 0)
 		return;
@@ -374,14 +377,10 @@ void crew__deliver(struct process_executor *p, struct batch *batch, bool here)
 
 		if (s->add == 0)
 			finish_value(p, s);
-		if (s->add && here)
-			crew__complete(s->f, s->add);
-		else if (s->add)
-			complete_quietly(p, s->f, s->add);
-		else if (here)
-			crew__fail(s->f, s->error);
+		if (s->add)
+			complete(p, s->f, s->add);
 		else
-			fail_quietly(p, s->f, s->error);
+			fail(p, s->f, s->error);
 	}
 	pthread_mutex_lock(&p->lock);
 	for (uint32_t i = 0; i < batch->n; i++) /* not before they are done: drainers trust it */
