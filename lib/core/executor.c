@@ -336,8 +336,11 @@ int crew_executor_shutdown(crew_executor *ex, unsigned flags, int ms)
 	ck_pr_fence_memory();
 	if (flags)
 		each_future(ex, cancel_one, &c);
-	ex->ops->shutdown(ex, deadline, flags & CREW_KILL_RUNNING);
-	each_future(ex, count_one, &unfinished);
+	do { /* a submit that another thread had begun before `closed` may end after the last look: then look again */
+		ex->ops->shutdown(ex, deadline, flags & CREW_KILL_RUNNING);
+		unfinished = 0;
+		each_future(ex, count_one, &unfinished);
+	} while (unfinished && (is_group(ex) || each_record(ex, outlast, &deadline) == 0) && crew__now() < deadline);
 	return unfinished;
 }
 
