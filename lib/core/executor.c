@@ -423,8 +423,10 @@ crew_executor *crew_executor_close(crew_executor *ex)
 static int tally(crew_future *f, void *arg)
 {
 	struct crew_stats *stats = arg;
-	uint32_t phase = phase_of(load_acquire_32(&f->state));
+	uint32_t phase;
 
+	crew__done(f);
+	phase = phase_of(load_acquire_32(&f->state));
 	stats->queued += phase == PHASE_PENDING;
 	stats->running += phase == PHASE_RUNNING;
 	return 0;
