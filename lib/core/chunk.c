@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "core/context.h"
+#include "core/group.h"
 #include "core/packing.h"
 
 struct request_header {
@@ -137,7 +138,7 @@ static int run_items(struct writer *w, const crew_task *task, const unsigned cha
 		at += sizeof size;
 		left -= sizeof size;
 		memcpy(arguments, at, task->arguments);
-		rc = crew__unpack(task, arguments, at, size, NULL);
+		rc = crew__unpack(task, arguments, at, size, &crew__shared_here);
 		if (rc == 0)
 			run_item(w, task, arguments, value);
 		at += size;
@@ -215,11 +216,15 @@ static int reserve(struct chunk *chunk, size_t n)
 	return 0;
 }
 
-int crew__chunk_begin(struct chunk *chunk, const crew_task *task)
+int crew__chunk_begin(struct chunk *chunk, crew_executor *ex, const crew_task *task)
 {
+	crew_executor *base = is_group(ex) ? crew__group_base(ex) : ex;
 	struct request_header header = { .count = 0 };
 	int rc = crew__identify(task, &header.task);
 
+	chunk->shared = (struct shared_range){ NULL, 0 };
+	if (base->ops->shared_range)
+		base->ops->shared_range(base, &chunk->shared);
 	chunk->task = task;
 	chunk->size = 0;
 	chunk->count = 0;
@@ -236,7 +241,7 @@ int crew__chunk_add(struct chunk *chunk, const void *arguments)
 {
 	size_t size;
 	uint64_t word;
-	int rc = crew__packed_size(chunk->task, arguments, NULL, &size);
+	int rc = crew__packed_size(chunk->task, arguments, &chunk->shared, &size);
 
 	if (rc == 0 && size > SIZE_MAX / 8)
 		rc = -ENOMEM;
@@ -247,7 +252,7 @@ int crew__chunk_add(struct chunk *chunk, const void *arguments)
 	word = padded(size);
 	memset(chunk->data + chunk->size, 0, sizeof word + padded(size));
 	memcpy(chunk->data + chunk->size, &word, sizeof word);
-	crew__pack(chunk->task, arguments, NULL, chunk->data + chunk->size + sizeof word);
+	crew__pack(chunk->task, arguments, &chunk->shared, chunk->data + chunk->size + sizeof word);
 	chunk->size += sizeof word + padded(size);
 	chunk->count++;
 	return 0;

@@ -16,12 +16,13 @@ extern const crew_task crew__chunk_task;
 /* A request being written. */
 struct chunk {
 	const crew_task *task;
+	struct shared_range shared; /* bytes in it are not copied; their owner must keep them */
 	unsigned char *data; /* malloc'ed, grows */
 	size_t size, capacity;
 	uint32_t count;
 };
 
-int crew__chunk_begin(struct chunk *chunk, const crew_task *task); /* CREW_ENOTASK, -ENOMEM */
+int crew__chunk_begin(struct chunk *chunk, crew_executor *ex, const crew_task *task); /* CREW_ENOTASK, -ENOMEM */
 int crew__chunk_add(struct chunk *chunk, const void *arguments);   /* -ENOMEM, -E2BIG: not added */
 crew_future *crew__chunk_submit(struct chunk *chunk, crew_executor *ex); /* and empties it */
 void crew__chunk_fini(struct chunk *chunk);

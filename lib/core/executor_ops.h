@@ -12,6 +12,7 @@
 #include <crew/executor.h>
 #include <crew/processes.h>
 
+#include "core/packing.h"
 #include "core/record.h"
 
 struct executor_ops {
@@ -84,6 +85,9 @@ struct executor_ops {
 	/* Memory for crew_shared_alloc, seen by every worker. NULL with errno. n > 0. [the heap] */
 	void *(*shared_alloc)(crew_executor *ex, size_t n);
 	void (*shared_free)(crew_executor *ex, void *p, size_t n);
+
+	/* Where all its shared blocks lie, for packing what points into them; workers have the same in crew__shared_here. [nowhere] */
+	void (*shared_range)(crew_executor *ex, struct shared_range *ret);
 
 	/* The exit hook of the program: kill, reap, do not wait for anything that may not end. No lock may be needed. [nothing] */
 	void (*exit)(crew_executor *ex);

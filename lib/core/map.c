@@ -216,7 +216,7 @@ static bool send(struct map_job *job, struct chunk *chunk, void *arguments, size
 		return false;
 	if (n > want)
 		n = want;
-	rc = crew__chunk_begin(chunk, job->task);
+	rc = crew__chunk_begin(chunk, job->ex, job->task);
 	for (size_t i = 0; i < n && rc == 0 && (i == 0 || chunk->size < CHUNK_BYTES); i++) {
 		crew__gather(job->task, job->columns, begin + i, arguments);
 		rc = crew__chunk_add(chunk, arguments);

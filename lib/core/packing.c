@@ -28,6 +28,8 @@ static enum crew_class class_of(const struct crew_parameter *parameter)
 	return CREW_TYPE_CLASS(parameter->type);
 }
 
+struct shared_range crew__shared_here;
+
 static bool is_shared(const struct shared_range *shared, crew_bytes bytes)
 {
 	size_t offset;

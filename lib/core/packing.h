@@ -17,6 +17,9 @@ struct shared_range {
 	size_t size;
 };
 
+/* In a process worker: its executor's shared blocks, as mapped here. Empty elsewhere. Set once, before the first task. */
+extern struct shared_range crew__shared_here;
+
 /* Size of the run for these arguments; a multiple of 8, at least task->arguments. -E2BIG when it does not fit in 63 bits. */
 int crew__packed_size(const crew_task *task, const void *arguments, const struct shared_range *shared, size_t *ret);
 

@@ -125,7 +125,7 @@ static void send_chunk(struct crew_stream *s)
 
 static void fill_chunk(struct crew_stream *s)
 {
-	int rc = crew__chunk_begin(&s->chunk, s->task);
+	int rc = crew__chunk_begin(&s->chunk, s->ex, s->task);
 
 	while (rc == 0 && s->chunk.count < s->options.chunk) {
 		rc = fetch(s);

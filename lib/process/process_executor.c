@@ -458,6 +458,13 @@ static void process_shared_free(crew_executor *ex, void *memory, size_t n)
 	crew__arena_free(&p->blocks, (uint64_t)((unsigned char *)memory - p->ring.blocks), n);
 }
 
+static void process_shared_range(crew_executor *ex, struct shared_range *ret)
+{
+	struct process_executor *p = process_executor_of(ex);
+
+	*ret = (struct shared_range){ p->ring.blocks, p->ring.geometry.blocks_size };
+}
+
 static const struct executor_ops process_ops = {
 	.kind = "processes",
 	.port_size = sizeof(struct process_port),
@@ -473,6 +480,7 @@ static const struct executor_ops process_ops = {
 	.stats = process_stats,
 	.shared_alloc = process_shared_alloc,
 	.shared_free = process_shared_free,
+	.shared_range = process_shared_range,
 	.exit = process_exit,
 	.worker_pid = process_worker_pid,
 };

@@ -219,6 +219,13 @@ static unsigned char *scratch(struct worker *w, size_t n)
 	return w->scratch;
 }
 
+/* The task forked, and this is its child that came back from it: there is one worker of this number already. */
+static void check_fork(const struct worker *w)
+{
+	if (unlikely(crew__fork_generation != w->generation))
+		_exit(0);
+}
+
 static void clean(struct worker *w)
 {
 	crew__blocks_free(&w->context);
@@ -226,18 +233,18 @@ static void clean(struct worker *w)
 }
 
 /* Arguments or results of any size and kind; errors; memory that the task allocated. */
-static void run_any(struct worker *w, const crew_task *task, const struct cell *cell)
+static void run_any(struct worker *w, const crew_task *task, const struct job *job)
 {
 	size_t arguments_size = (task->arguments + 63) & ~(size_t)63;
 	unsigned char *arguments = scratch(w, arguments_size + CREW_TYPE_SIZE(task->result) + 64);
 	const struct shared_range blocks = { w->ring->blocks, w->ring->geometry.blocks_size };
-	const unsigned char *packed = cell->payload;
-	struct extent extent = { 0, cell->size };
+	const unsigned char *packed = job->payload;
+	struct extent extent = { 0, job->size };
 	struct block *block;
 	crew_error *error;
 
-	if (cell->flags & CELL_EXTENT) {
-		memcpy(&extent, cell->payload, sizeof extent);
+	if (job->flags & JOB_EXTENT) {
+		memcpy(&extent, job->payload, sizeof extent);
 		packed = w->ring->in + extent.offset;
 	}
 	if (!arguments || extent.size < task->arguments) {
@@ -250,6 +257,7 @@ static void run_any(struct worker *w, const crew_task *task, const struct cell *
 		return;
 	}
 	error = crew__call(&w->context, task, arguments, arguments + arguments_size, &block);
+	check_fork(w);
 	if (error) {
 		answer_large(w, ANSWER_ERROR, error, sizeof *error);
 		crew__error_free(error);
@@ -281,46 +289,45 @@ static bool answer_raised(struct worker *w, const crew_task *task)
 }
 
 /* What most tasks are: few small arguments, a small result, nothing allocated. */
-static bool is_plain(const crew_task *task, const struct cell *cell)
+static bool is_plain(const crew_task *task, const struct job *job)
 {
-	return !(task->flags & (CREW_TASK_DEEP | CREW_TASK_RAW_BYTES)) && !(cell->flags & CELL_EXTENT) &&
+	return !(task->flags & (CREW_TASK_DEEP | CREW_TASK_RAW_BYTES)) && !(job->flags & JOB_EXTENT) &&
 	       CREW_TYPE_SIZE(task->result) <= 16 && CREW_TYPE_CLASS(task->result) != CREW_STRING &&
-	       CREW_TYPE_CLASS(task->result) != CREW_BYTES && cell->size >= task->arguments;
+	       CREW_TYPE_CLASS(task->result) != CREW_BYTES && job->size >= task->arguments;
 }
 
-static void run_plain(struct worker *w, const crew_task *task, const struct cell *cell)
+static void run_plain(struct worker *w, const crew_task *task, const struct job *job)
 {
-	unsigned char arguments[CELL_PAYLOAD] __attribute__((__aligned__(16)));
+	unsigned char arguments[JOB_PAYLOAD] __attribute__((__aligned__(16)));
 	uint64_t result[2] __attribute__((__aligned__(16))) = { 0, 0 };
 
-	memcpy(arguments, cell->payload, cell->size <= 16 ? 16 : CELL_PAYLOAD);
+	memcpy(arguments, job->payload, job->size <= 16 ? 16 : JOB_PAYLOAD);
 	task->run(arguments, result);
+	check_fork(w);
 	if (likely(!w->context.dirty) || !answer_raised(w, task))
 		answer_value(w, result, CREW_TYPE_SIZE(task->result));
 	if (unlikely(w->context.dirty))
 		clean(w);
 }
 
-static void run(struct worker *w, const struct cell *cell)
+static void run(struct worker *w, const struct job *job)
 {
-	const crew_task *task = task_at(w, cell->task);
+	const crew_task *task = task_at(w, job->task);
 
 	if (unlikely(!task)) {
 		answer_code(w, CREW_ENOTASK);
 		return;
 	}
-	if (unlikely(cell->deadline != NEVER) && crew__now() >= cell->deadline) {
+	if (unlikely(job->deadline != NEVER) && crew__now() >= job->deadline) {
 		answer_code(w, CREW_EDEADLINE);
 		return;
 	}
-	w->context.deadline = cell->deadline;
-	if (likely(is_plain(task, cell)))
-		run_plain(w, task, cell);
+	w->context.deadline = job->deadline;
+	if (likely(is_plain(task, job)))
+		run_plain(w, task, job);
 	else
-		run_any(w, task, cell);
+		run_any(w, task, job);
 	w->context.deadline = NEVER;
-	if (unlikely(crew__fork_generation != w->generation))
-		_exit(0); /* the task forked and its child came back here: there is one worker of this number already */
 }
 
 /* ---- claim and finish ---- */
@@ -391,23 +398,23 @@ static void finish(struct worker *w, uint64_t ticket, uint32_t noted)
 		crew__futex_wake(word_futex(ring_claim(w->ring, ticket)), INT_MAX, true); /* by address: whoever has the slot now looks again */
 	}
 	log_finished(w, ticket);
-	if (unlikely((noted & CELL_NOTE) || (flags & WORD_NOTE) || is_low(w)))
+	if (unlikely((noted & JOB_NOTE) || (flags & WORD_NOTE) || is_low(w)))
 		ring_parked_engine(w);
 }
 
 static bool run_ticket(struct worker *w, uint64_t ticket)
 {
-	struct cell *cell = ring_cell(w->ring, ticket);
+	const struct job *job = &ring_cell(w->ring, ticket)->job;
 	uint32_t noted;
 
 	if (!claim(w, ticket))
 		return false;
-	noted = cell->flags;
+	noted = job->flags;
 	w->ticket = ticket;
 #ifdef CREW_FAULT_RESULT_AFTER_DONE
 	store_release_32(&ring_answer(w->ring, ticket)->ticket, (uint32_t)ticket);
 #endif
-	run(w, cell);
+	run(w, job);
 	finish(w, ticket, noted);
 	w->done++;
 	return true;
@@ -717,6 +724,7 @@ void crew__worker_main(struct worker_plan *plan, uint32_t index, uint32_t incarn
 	w->index = index;
 	w->incarnation = incarnation;
 	w->put = w->orders->released;
+	crew__shared_here = (struct shared_range){ w->ring->blocks, w->ring->geometry.blocks_size };
 	if (plan->stack_size)
 		live_on_stack(w, plan->stack_size);
 	live(w);
