@@ -31,9 +31,14 @@ struct crew_inbox {
 	uint32_t expected;		    /* submitted and not yet delivered; by faa */
 	/* the drainer's */
 	pthread_mutex_t mutex CREW__ALIGNED;
-	pthread_t drainer; /* valid while draining */
-	uint32_t draining;
 };
+
+/* Which inboxes this thread is draining, innermost first: an on_done may drain again. */
+struct draining {
+	crew_inbox *inbox;
+	struct draining *outer;
+};
+static __thread struct draining *draining __attribute__((__tls_model__("initial-exec")));
 
 /* At least 3: a program that closes and reopens its standard streams must not meet it there. */
 static int event_fd(void)
@@ -128,6 +133,7 @@ static int deliver(crew_inbox *inbox)
 
 int crew_inbox_drain(crew_inbox *inbox)
 {
+	struct draining here = { inbox, draining };
 	uint64_t value;
 	int count;
 
@@ -135,14 +141,14 @@ int crew_inbox_drain(crew_inbox *inbox)
 		return CREW_EHANDLE;
 	if (inbox->generation != crew__fork_generation)
 		return CREW_EFORKED;
-	if (ck_pr_load_32(&inbox->draining) && pthread_equal(inbox->drainer, pthread_self()))
-		return 0; /* inside an on_done */
+	for (struct draining *d = draining; d; d = d->outer)
+		if (d->inbox == inbox)
+			return 0;
 	pthread_mutex_lock(&inbox->mutex);
-	inbox->drainer = pthread_self();
-	ck_pr_store_32(&inbox->draining, 1);
+	draining = &here;
 	(void)!read(inbox->fd, &value, sizeof value);
 	count = deliver(inbox);
-	ck_pr_store_32(&inbox->draining, 0);
+	draining = here.outer;
 	pthread_mutex_unlock(&inbox->mutex);
 	return count;
 }
