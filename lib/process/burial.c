@@ -294,8 +294,8 @@ static bool fail_backlog(struct process_executor *p, int code, const char *text,
 
 		if (batch->n == BATCH_ITEMS)
 			return true;
-		if (w->cell.flags & CELL_EXTENT)
-			crew__free_extent(p, &w->cell);
+		if (w->job.flags & JOB_EXTENT)
+			crew__free_extent(p, &w->job);
 		crew__claim(w->f);
 		*s = (struct settled){ .f = w->f, .epoch = w->epoch, .error = crew__error_make(task_of(w->f), code, "%s", text) };
 		batch->n++;

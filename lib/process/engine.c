@@ -82,7 +82,7 @@ static void on_timer(struct process_executor *p)
 /* Does anybody need to be told that this one is over? */
 static bool is_wanted(const struct process_executor *p, const struct entry *e)
 {
-	return ck_pr_load_32(&p->ring.pub->hungry) || (ring_cell(&p->ring, e->ticket)->flags & CELL_NOTE) ||
+	return ck_pr_load_32(&p->ring.pub->hungry) || (ring_cell(&p->ring, e->ticket)->job.flags & JOB_NOTE) ||
 	       (ck_pr_load_32(&e->f->state) & (STATE_NOTIFY | STATE_WAITER));
 }
 

@@ -18,6 +18,8 @@
 #include "core/packing.h"
 #include "process/process_executor.h"
 
+enum { ROW = 32 };
+
 /* ---- numbers for tasks ---- */
 
 static uint32_t slot_for(const struct process_executor *p, const crew_task *task)
@@ -72,34 +74,34 @@ static int number_at(struct process_executor *p, struct process_port *port, cons
 
 /* ---- arguments ---- */
 
-void crew__free_extent(struct process_executor *p, const struct cell *cell)
+void crew__free_extent(struct process_executor *p, const struct job *job)
 {
 	struct extent extent;
 
-	memcpy(&extent, cell->payload, sizeof extent);
+	memcpy(&extent, job->payload, sizeof extent);
 	crew__arena_free(&p->in, extent.offset, extent.size);
 }
 
 /* The packed arguments go to the payload if they fit, else to an extent of their own. */
-static int pack_into(struct process_executor *p, struct cell *cell, const crew_task *task, const void *arguments)
+static int pack_into(struct process_executor *p, struct job *job, const crew_task *task, const void *arguments)
 {
 	const struct shared_range blocks = { p->ring.blocks, p->ring.geometry.blocks_size };
 	struct extent extent;
 	size_t size;
 	int rc;
 
-	if (!(task->flags & CREW_TASK_DEEP) && task->arguments <= CELL_PAYLOAD) {
-		cell->size = task->arguments;
+	if (!(task->flags & CREW_TASK_DEEP) && task->arguments <= JOB_PAYLOAD) {
+		job->size = task->arguments;
 		if (task->parameter_count)
-			memcpy(cell->payload, arguments, task->arguments);
+			memcpy(job->payload, arguments, task->arguments);
 		return 0;
 	}
 	rc = crew__packed_size(task, arguments, &blocks, &size);
 	if (rc)
 		return rc;
-	cell->size = size > UINT32_MAX ? UINT32_MAX : (uint32_t)size;
-	if (size <= CELL_PAYLOAD) {
-		crew__pack(task, arguments, &blocks, cell->payload);
+	job->size = size > UINT32_MAX ? UINT32_MAX : (uint32_t)size;
+	if (size <= JOB_PAYLOAD) {
+		crew__pack(task, arguments, &blocks, job->payload);
 		return 0;
 	}
 	rc = crew__arena_alloc(&p->in, size, &extent.offset);
@@ -107,9 +109,15 @@ static int pack_into(struct process_executor *p, struct cell *cell, const crew_t
 		return -ENOMEM;
 	extent.size = size;
 	crew__pack(task, arguments, &blocks, p->ring.in + extent.offset);
-	memcpy(cell->payload, &extent, sizeof extent);
-	cell->flags |= CELL_EXTENT;
+	memcpy(job->payload, &extent, sizeof extent);
+	job->flags |= JOB_EXTENT;
 	return 0;
+}
+
+/* How much of the payload counts. */
+static size_t payload_of(const struct job *job)
+{
+	return job->flags & JOB_EXTENT ? sizeof(struct extent) : job->size;
 }
 
 /* ---- the ring; the lock is held ---- */
@@ -128,6 +136,18 @@ static uint64_t window(const struct process_executor *p)
 	return p->backlog.prioritised ? 2 * p->ring.geometry.workers : p->ring.geometry.slots;
 }
 
+/* The slot of `ticket` and those behind it, as far as they are answered: one visit for many. */
+static void settle_row(struct process_executor *p, uint64_t ticket, struct batch *batch)
+{
+	for (uint32_t i = 0; i < ROW; i++) {
+		struct entry *e = &p->entries[(ticket + i) & p->ring.mask];
+
+		if (!e->f || !ring_answered(&p->ring, e->ticket))
+			return;
+		crew__settle_answer(p, e, batch);
+	}
+}
+
 /* The slot of the next ticket is free, perhaps after a few holes. False: there is no room. */
 static bool find_room(struct process_executor *p, struct batch *batch)
 {
@@ -143,9 +163,9 @@ static bool find_room(struct process_executor *p, struct batch *batch)
 		if (likely(!e->f && !e->waiters))
 			return true;
 		if (e->f && ring_answered(&p->ring, e->ticket)) {
-			if (batch->n == BATCH_ITEMS)
+			if (batch->n + ROW > BATCH_ITEMS)
 				return false;
-			crew__settle_answer(p, e, batch);
+			settle_row(p, p->tail, batch);
 			continue;
 		}
 		word = ck_pr_load_64(ring_claim(&p->ring, e->ticket));
@@ -156,24 +176,25 @@ static bool find_room(struct process_executor *p, struct batch *batch)
 }
 
 /* Fill the cell of the next ticket, whose slot is free. A header is filled already; who sees the ticket sees all of it. */
-static void place(struct process_executor *p, crew_future *f, const struct cell *from, uint8_t epoch, uint64_t number)
+static void place(struct process_executor *p, crew_future *f, const struct job *from, uint8_t epoch, uint64_t number)
 {
 	uint64_t ticket = p->tail++;
 	struct entry *e = &p->entries[ticket & p->ring.mask];
 	struct cell *cell = ring_cell(&p->ring, ticket);
-	size_t payload = from->flags & CELL_EXTENT ? sizeof(struct extent) : from->size;
 
-	cell->task = from->task;
-	cell->size = from->size;
-	cell->flags = from->flags | (ck_pr_load_32(&f->state) & (STATE_NOTIFY | STATE_WAITER) ? CELL_NOTE : 0);
-	cell->deadline = from->deadline;
-	memcpy(cell->payload, from->payload, payload);
+	cell->job.task = from->task;
+	cell->job.size = from->size;
+	cell->job.flags = from->flags | (ck_pr_load_32(&f->state) & (STATE_NOTIFY | STATE_WAITER) ? JOB_NOTE : 0);
+	cell->job.deadline = from->deadline;
+	memcpy(cell->job.payload, from->payload, payload_of(from));
 	e->f = f;
 	e->ticket = ticket;
 	e->number = number;
 	e->epoch = epoch;
 	e->suspect = 0;
 	f->value.word[0] = mark_ticket(ticket);
+	__builtin_prefetch(ring_cell(&p->ring, ticket + 2), 1);
+	__builtin_prefetch(&p->entries[(ticket + 8) & p->ring.mask], 1);
 	store_release_32(&cell->ticket, (uint32_t)ticket); /* pairs with the load in claim (process_worker.c) */
 }
 
@@ -215,7 +236,7 @@ bool crew__pump(struct process_executor *p, struct batch *batch, uint32_t most)
 	uint32_t n = 0;
 
 	while (n < most && (w = crew__backlog_first(&p->backlog)) && find_room(p, batch)) {
-		place(p, w->f, &w->cell, w->epoch, w->number);
+		place(p, w->f, &w->job, w->epoch, w->number);
 		crew__backlog_pop(&p->backlog);
 		n++;
 	}
@@ -230,7 +251,7 @@ static int priority_of(const crew_future *f)
 	return a ? a->priority : 0;
 }
 
-static bool put_back(struct process_executor *p, crew_future *f, const struct cell *cell, uint8_t epoch, uint64_t number)
+static bool put_back(struct process_executor *p, crew_future *f, const struct job *job, uint8_t epoch, uint64_t number)
 {
 	uint32_t index;
 	struct waiting *w = crew__backlog_new(&p->backlog, &index);
@@ -240,7 +261,7 @@ static bool put_back(struct process_executor *p, crew_future *f, const struct ce
 	w->f = f;
 	w->epoch = epoch;
 	w->number = number;
-	w->cell = *cell;
+	memcpy(&w->job, job, offsetof(struct job, payload) + payload_of(job));
 	crew__backlog_push(&p->backlog, index, priority_of(f));
 	crew__tell_hunger(p);
 	return true;
@@ -258,7 +279,7 @@ bool crew__withdraw(struct process_executor *p, const struct entry *e, uint32_t 
 
 bool crew__offer_again(struct process_executor *p, struct entry *e)
 {
-	if (!put_back(p, e->f, ring_cell(&p->ring, e->ticket), e->epoch, e->number))
+	if (!put_back(p, e->f, &ring_cell(&p->ring, e->ticket)->job, e->epoch, e->number))
 		return false;
 	e->f = NULL;
 	if (e->waiters) /* they look where it is now */
@@ -268,13 +289,13 @@ bool crew__offer_again(struct process_executor *p, struct entry *e)
 
 /* ---- submit ---- */
 
-static void fill(struct cell *cell, crew_future *f, uint32_t number)
+static void fill(struct job *job, crew_future *f, uint32_t number)
 {
 	struct annex *a = annex_of(f);
 
-	cell->task = number;
-	cell->flags = 0;
-	cell->deadline = a ? a->deadline : NEVER;
+	job->task = number;
+	job->flags = 0;
+	job->deadline = a ? a->deadline : NEVER;
 }
 
 /* What is in the ring, not begun, and comes after a newcomer, leaves it again. */
@@ -290,7 +311,7 @@ static void make_way(struct process_executor *p, int64_t key)
 }
 
 /* Under the lock. 0, -ENOMEM, CREW_EBROKEN. *ret_tail: published up to there; 0: it went to the backlog. */
-static int take_in(struct process_executor *p, crew_future *f, const struct cell *cell, struct batch *batch, uint64_t *ret_tail)
+static int take_in(struct process_executor *p, crew_future *f, const struct job *job, struct batch *batch, uint64_t *ret_tail)
 {
 	uint8_t epoch = p->epoch % EPOCHS;
 	uint64_t number = p->backlog.numbered;
@@ -303,10 +324,10 @@ static int take_in(struct process_executor *p, crew_future *f, const struct cell
 		make_way(p, crew__backlog_key(priority, number));
 	}
 	if (likely(p->backlog.count == 0) && find_room(p, batch)) {
-		place(p, f, cell, epoch, number);
+		place(p, f, job, epoch, number);
 		*ret_tail = publish(p);
 	} else {
-		if (!put_back(p, f, cell, epoch, number))
+		if (!put_back(p, f, job, epoch, number))
 			return -ENOMEM;
 		if (p->backlog.prioritised ? crew__pump(p, batch, BATCH_ITEMS) : publish_holes(p))
 			*ret_tail = p->tail;
@@ -325,7 +346,7 @@ int crew__process_submit(crew_executor *ex, struct port *base, crew_future *f, c
 	struct process_port *port = (struct process_port *)base;
 	const crew_task *task = task_of(f);
 	struct batch batch;
-	struct cell cell;
+	struct job job;
 	uint64_t tail = 0;
 	uint32_t number;
 	int rc = number_at(p, port, task, &number);
@@ -333,17 +354,17 @@ int crew__process_submit(crew_executor *ex, struct port *base, crew_future *f, c
 	if (unlikely(rc))
 		return rc;
 	batch.n = 0;
-	fill(&cell, f, number);
-	rc = pack_into(p, &cell, task, arguments);
+	fill(&job, f, number);
+	rc = pack_into(p, &job, task, arguments);
 	if (unlikely(rc))
 		return rc;
 	pthread_mutex_lock(&p->lock);
-	rc = take_in(p, f, &cell, &batch, &tail);
+	rc = take_in(p, f, &job, &batch, &tail);
 	if (unlikely(rc == 0 && tail == 0 && ++port->backlogged % 16 == 0) && crew__pump(p, &batch, BATCH_ITEMS))
 		tail = p->tail;
 	pthread_mutex_unlock(&p->lock);
-	if (unlikely(rc) && (cell.flags & CELL_EXTENT))
-		crew__free_extent(p, &cell);
+	if (unlikely(rc) && (job.flags & JOB_EXTENT))
+		crew__free_extent(p, &job);
 	if (tail)
 		crew__ring_published(&p->ring, tail);
 	if (batch.n)

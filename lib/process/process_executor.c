@@ -133,11 +133,9 @@ static int open_books(struct process_executor *p)
 	return 0;
 }
 
-static int open_descriptors(struct process_executor *p)
+/* After the fork: what only the engine uses is not the workers' to have. */
+static int open_engine(struct process_executor *p)
 {
-	p->bell = crew__fd_keep(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	if (p->bell < 0)
-		return p->bell;
 	p->timer = crew__fd_keep(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
 	if (p->timer < 0)
 		return p->timer;
@@ -145,16 +143,23 @@ static int open_descriptors(struct process_executor *p)
 	return p->epoll < 0 ? p->epoll : 0;
 }
 
-/* Fork the zygote and hear of every worker. */
-static int open_workers(struct process_executor *p)
+static int open_zygote(struct process_executor *p)
 {
-	struct news news;
-	int pidfd, rc;
-
+	p->bell = crew__fd_keep(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	if (p->bell < 0)
+		return p->bell;
 	p->plan.ring = p->ring;
 	p->plan.bell = p->bell;
 	fflush(NULL); /* or the workers would print it again */
-	rc = crew__zygote_fork(&p->plan, p->mappings, &p->socket, &p->zygote_pidfd, &p->zygote);
+	return crew__zygote_fork(&p->plan, p->mappings, &p->socket, &p->zygote_pidfd, &p->zygote);
+}
+
+/* Hear of every worker. */
+static int open_workers(struct process_executor *p)
+{
+	struct news news;
+	int pidfd, rc = 0;
+
 	for (uint32_t heard = 0; rc == 0 && heard < p->ring.geometry.workers; heard += news.kind != WORKER_DEAD) {
 		rc = crew__zygote_read(p->socket, false, &news, &pidfd);
 		if (rc < 0)
@@ -257,10 +262,11 @@ crew_executor *crew_processes_open(const struct crew_processes_options *options,
 		rc = open_books(p);
 	if (rc)
 		return failed(p, rc, "no shared memory for the workers");
-	rc = open_descriptors(p);
-	if (rc)
-		return failed(p, rc, "no descriptors for the workers");
-	rc = open_workers(p);
+	rc = open_zygote(p);
+	if (rc == 0)
+		rc = open_engine(p);
+	if (rc == 0)
+		rc = open_workers(p);
 	if (rc)
 		return failed(p, rc, "the workers could not be forked");
 	rc = crew__engine_start(p);

@@ -31,14 +31,14 @@ struct entry {
 	uint8_t suspect; /* sweeps that found it taken from head and not begun */
 };
 
-/* A future that is not in the ring yet, with all that its cell will need. */
+/* A future that is not in the ring yet, with all that its worker must know. */
 struct waiting {
 	crew_future *f; /* NULL: free, or cancelled */
 	uint64_t number; /* of its submission */
 	int64_t key;	 /* the larger goes first */
 	uint32_t next;	 /* list of free ones, or queue */
 	uint8_t epoch;
-	struct cell cell;
+	struct job job;
 };
 
 /* Memory of rw that a worker may put large answers in. */
@@ -191,7 +191,7 @@ bool crew__pump(struct process_executor *p, struct batch *batch, uint32_t most);
 bool crew__withdraw(struct process_executor *p, const struct entry *e, uint32_t status);
 /* An entry that was withdrawn goes to the backlog, where its number belongs; the lock is held. False: no memory. */
 bool crew__offer_again(struct process_executor *p, struct entry *e);
-void crew__free_extent(struct process_executor *p, const struct cell *cell);
+void crew__free_extent(struct process_executor *p, const struct job *job);
 void crew__tell_hunger(struct process_executor *p); /* bring pub->hungry up to date; the lock is held */
 
 /* ---- settle.c ---- */

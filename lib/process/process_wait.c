@@ -238,12 +238,12 @@ void crew__process_watch(crew_executor *ex, crew_future *f)
 static int take_back(struct process_executor *p, struct entry *e)
 {
 	uint64_t *place = ring_claim(&p->ring, e->ticket), word;
-	struct cell *cell = ring_cell(&p->ring, e->ticket);
+	struct job *job = &ring_cell(&p->ring, e->ticket)->job;
 
 	if (crew__withdraw(p, e, WORD_CANCELLED)) {
 		e->f = NULL;
-		if (cell->flags & CELL_EXTENT)
-			crew__free_extent(p, cell);
+		if (job->flags & JOB_EXTENT)
+			crew__free_extent(p, job);
 		if (e->waiters)
 			crew__futex_wake(word_futex(place), INT_MAX, true);
 		crew__settle_gone(p, e->epoch);
@@ -270,8 +270,8 @@ int crew__process_cancel(crew_executor *ex, crew_future *f)
 	e = crew__entry_of(p, f);
 	w = e ? NULL : crew__backlog_find(&p->backlog, f);
 	if (w) {
-		if (w->cell.flags & CELL_EXTENT)
-			crew__free_extent(p, &w->cell);
+		if (w->job.flags & JOB_EXTENT)
+			crew__free_extent(p, &w->job);
 		crew__settle_gone(p, w->epoch);
 		crew__backlog_drop(&p->backlog, w);
 		rc = 1;

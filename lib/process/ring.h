@@ -71,9 +71,9 @@ static inline bool word_is_open(uint64_t word, uint64_t ticket)
 }
 
 enum {
-	CELL_PAYLOAD = 104,
-	CELL_NOTE = 1,	 /* as WORD_NOTE, known when the cell was filled */
-	CELL_EXTENT = 2, /* the payload is a struct extent: the arguments are there */
+	JOB_PAYLOAD = 96,
+	JOB_NOTE = 1,	 /* as WORD_NOTE, known when the cell was filled */
+	JOB_EXTENT = 2, /* the payload is a struct extent: the arguments are there */
 	WIDE_SIZE = 48,
 	TASKS_MAX = 8192,
 	LOG_SIZE = 256, /* a power of two */
@@ -82,14 +82,19 @@ enum {
 	IDLE_WORDS = WORKERS_MAX / 64
 };
 
-/* A task, written by the parent. `ticket` is stored last. */
-struct cell {
-	uint32_t ticket;
+/* What a worker must know to run a task. */
+struct job {
 	uint32_t task; /* index of its identity */
 	uint32_t size; /* of the packed arguments */
 	uint32_t flags;
 	uint64_t deadline; /* monotonic ns; NEVER */
-	unsigned char payload[CELL_PAYLOAD];
+	unsigned char payload[JOB_PAYLOAD];
+};
+
+/* It in its slot, written by the parent. `ticket` is stored last. */
+struct cell {
+	uint32_t ticket;
+	struct job job;
 } __attribute__((__aligned__(128)));
 
 struct extent {

@@ -43,13 +43,13 @@ void crew__settle_gone(struct process_executor *p, uint8_t epoch)
 static struct settled *take_out(struct process_executor *p, struct entry *e, struct batch *batch)
 {
 	struct settled *s = &batch->item[batch->n++];
-	struct cell *cell = ring_cell(&p->ring, e->ticket);
+	struct job *job = &ring_cell(&p->ring, e->ticket)->job;
 
 	s->f = e->f;
 	s->epoch = e->epoch;
 	e->f = NULL;
-	if (cell->flags & CELL_EXTENT)
-		crew__free_extent(p, cell);
+	if (job->flags & JOB_EXTENT)
+		crew__free_extent(p, job);
 	if (e->waiters)
 		crew__futex_wake(word_futex(ring_claim(&p->ring, e->ticket)), INT_MAX, true);
 	crew__claim(s->f); /* unless refresh did it already */

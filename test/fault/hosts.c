@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * hosts.c: a program that is killed, forks, reaps children that are not its own, stops its workers or loses the zygote. Nothing hangs and nobody is left
+ * behind.
+ */
+#include <crew/crew.h>
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "runner.h"
+
+CREW_TASK(long, square, (long, x))
+{
+	return x * x;
+}
+
+CREW_TASK(int, sleep_ms, (int, ms))
+{
+	const struct timespec t = { ms / 1000, ms % 1000 * 1000000l };
+
+	nanosleep(&t, NULL);
+	return ms;
+}
+
+/* Deaf to everything that can be refused. */
+CREW_TASK(int, spin_for_ever)
+{
+	signal(SIGTERM, SIG_IGN);
+	for (volatile unsigned i = 0;; i++)
+		;
+	return 0;
+}
+
+CREW_TASK(pid_t, parent_of_worker)
+{
+	return getppid();
+}
+
+static void check_square(crew_executor *ex, long x)
+{
+	long y;
+
+	CHECK_EQ(crew_run(ex, &y, square, x), 0);
+	CHECK_EQ(y, x * x);
+}
+
+/* Until this very process has ended: its pidfd says so. */
+static void check_gone(int pidfd, int ms)
+{
+	struct pollfd fd = { pidfd, POLLIN, 0 };
+
+	CHECK_EQ(poll(&fd, 1, ms), 1);
+	close(pidfd);
+}
+
+static int watch(pid_t pid)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	CHECK(fd >= 0);
+	return fd;
+}
+
+enum { IDLE, BUSY };
+
+struct family {
+	pid_t pids[4]; /* zygote, then workers */
+	uint32_t ready;
+};
+
+static void host(struct family *family, int what)
+{
+	crew_executor *ex = crew_processes_open(&(struct crew_processes_options){ .workers = 3 }, sizeof(struct crew_processes_options));
+
+	CHECK_EQ(crew_run(ex, &family->pids[0], parent_of_worker), 0);
+	for (int i = 0; i < 3; i++)
+		family->pids[i + 1] = crew_executor_worker_pid(ex, i);
+	for (int i = 0; i < 6 && what == BUSY; i++)
+		crew_submit(ex, spin_for_ever);
+	__atomic_store_n(&family->ready, 1, __ATOMIC_RELEASE);
+	for (;;)
+		pause();
+}
+
+/* kill -9 of the host takes the zygote and all workers along, within half a second, whatever they do. */
+static void check_host_killed(int what)
+{
+	struct family *family = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid = fork();
+	int fds[4];
+
+	CHECK(pid >= 0);
+	if (pid == 0)
+		host(family, what);
+	while (!__atomic_load_n(&family->ready, __ATOMIC_ACQUIRE))
+		sched_yield();
+	for (int i = 0; i < 4; i++)
+		fds[i] = watch(family->pids[i]);
+	kill(pid, SIGKILL);
+	CHECK_EQ(waitpid(pid, NULL, 0), pid);
+	for (int i = 0; i < 4; i++)
+		check_gone(fds[i], 500 + 2000 * (TEST_TSAN || TEST_ASAN));
+	munmap(family, 4096);
+}
+
+TEST(workers_die_with_a_host_that_is_killed)
+{
+	check_host_killed(IDLE);
+	check_host_killed(BUSY);
+}
+
+/* PDEATHSIG would come at the end of the thread that forked; workers must outlive that. */
+static void *open_there(void *arg)
+{
+	*(crew_executor **)arg = crew_processes_open(&(struct crew_processes_options){ .workers = 2, .start = CREW_START_FORK },
+						     sizeof(struct crew_processes_options));
+	return NULL;
+}
+
+TEST(workers_outlive_the_thread_that_opened)
+{
+	crew_executor *ex = NULL;
+	pthread_t thread;
+
+	CHECK_EQ(pthread_create(&thread, NULL, open_there, &ex), 0);
+	pthread_join(thread, NULL);
+	for (int i = 0; i < 50; i++)
+		check_square(ex, i);
+	CHECK(crew_executor_close(ex) == NULL);
+}
+
+/* A host that ignores SIGCHLD, or waits for any child: what it takes away was not needed. */
+TEST(a_host_may_ignore_sigchld)
+{
+	signal(SIGCHLD, SIG_IGN);
+	CREW_SCOPE (ex, crew_processes(2)) {
+		check_square(ex, 5);
+		kill(crew_executor_worker_pid(ex, 0), SIGKILL);
+		kill(crew_executor_worker_pid(ex, 1), SIGKILL);
+		check_square(ex, 6);
+	}
+}
+
+static uint32_t stop_reaping;
+
+static void *reap_any(void *arg)
+{
+	while (!__atomic_load_n(&stop_reaping, __ATOMIC_ACQUIRE)) {
+		waitpid(-1, NULL, WNOHANG);
+		sched_yield();
+	}
+	return arg;
+}
+
+TEST(a_host_may_wait_for_any_child)
+{
+	pthread_t thread;
+
+	CREW_SCOPE (ex, crew_processes(2)) {
+		CHECK_EQ(pthread_create(&thread, NULL, reap_any, NULL), 0);
+		for (int i = 0; i < 10; i++) {
+			kill(crew_executor_worker_pid(ex, i % 2), SIGKILL);
+			check_square(ex, i);
+		}
+	}
+	__atomic_store_n(&stop_reaping, 1, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+}
+
+/* No handler of ours, no signal to the host but the zygote's SIGCHLD; the host's own handlers do not run in workers. */
+static uint32_t caught;
+
+static void catch (int sig)
+{
+	(void)sig;
+	__atomic_add_fetch(&caught, 1, __ATOMIC_SEQ_CST);
+}
+
+CREW_TASK(int, dispositions)
+{
+	struct sigaction action;
+	sigset_t mask;
+	int bad = 0;
+
+	for (int i = 1; i < 32; i++)
+		if (i != SIGKILL && i != SIGSTOP && sigaction(i, NULL, &action) == 0)
+			bad += action.sa_handler != (i == SIGINT ? SIG_IGN : SIG_DFL);
+	sigprocmask(SIG_SETMASK, NULL, &mask);
+	for (int i = 1; i < 32; i++)
+		bad += sigismember(&mask, i) == 1;
+	return bad;
+}
+
+TEST(workers_have_default_signals)
+{
+	sigset_t blocked;
+	int y;
+
+	signal(SIGUSR1, catch);
+	signal(SIGTERM, catch);
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGHUP);
+	sigprocmask(SIG_BLOCK, &blocked, NULL);
+	CREW_SCOPE (ex, crew_processes(1)) {
+		CHECK_EQ(crew_run(ex, &y, dispositions), 0);
+		CHECK_EQ(y, 0);
+	}
+	CHECK_EQ(caught, 0u);
+}
+
+/* Ctrl-C reaches the whole group; so does a terminal that hangs up. Neither zygote nor workers go. */
+TEST(signals_to_the_whole_group_leave_the_pool_alone)
+{
+	setpgid(0, 0);
+	signal(SIGINT, catch);
+	CREW_SCOPE (ex, crew_processes(2)) {
+		pid_t before = crew_executor_worker_pid(ex, 0), zygote;
+
+		CHECK_EQ(crew_run(ex, &zygote, parent_of_worker), 0);
+		kill(0, SIGINT);
+		kill(zygote, SIGTERM);
+		kill(zygote, SIGHUP);
+		check_square(ex, 7);
+		CHECK_EQ(crew_executor_worker_pid(ex, 0), before);
+	}
+}
+
+/* A stopped worker delays its own task; others go on, timeouts hold, and it goes on where it was. */
+TEST(a_stopped_worker_delays_its_own_task_only)
+{
+	CREW_SCOPE (ex, crew_processes(2)) {
+		pid_t pid = crew_executor_worker_pid(ex, 0);
+		crew_future *fs[200];
+		int64_t began;
+		long y;
+
+		kill(pid, SIGSTOP);
+		for (int i = 0; i < 200; i++)
+			fs[i] = crew_submit(ex, square, i);
+		for (int i = 0; i < 200; i++) {
+			CHECK_EQ(crew_result_within(fs[i], &y, 10000), 0);
+			CHECK_EQ(y, (long)i * i);
+		}
+		kill(pid, SIGCONT);
+		for (int i = 0; i < 4; i++)
+			fs[i] = crew_submit(ex, sleep_ms, 300);
+		kill(pid, SIGSTOP);
+		began = test_now_ms();
+		for (int i = 0; i < 4; i++)
+			crew_future_wait(fs[i], 10);
+		CHECK_LE(test_now_ms() - began, 1000);
+		kill(pid, SIGCONT);
+		for (int i = 0; i < 4; i++)
+			CHECK_EQ(crew_future_wait(fs[i], CREW_FOREVER), 0);
+	}
+}
+
+/* Stopped while idle: the close does not wait for it for ever. */
+TEST(a_stopped_worker_does_not_hold_up_a_close)
+{
+	int64_t began;
+
+	CREW_SCOPE (ex, crew_processes(.workers = 2, .grace_ms = 100)) {
+		check_square(ex, 9);
+		kill(crew_executor_worker_pid(ex, 1), SIGSTOP);
+		began = test_now_ms();
+	}
+	CHECK_LE(test_now_ms() - began, 5000);
+}
+
+static void never_end(void *arg, int worker)
+{
+	(void)arg, (void)worker;
+	for (;;)
+		pause();
+}
+
+TEST(a_finalizer_that_hangs_does_not_hold_up_a_close)
+{
+	CREW_SCOPE (ex, crew_processes(.workers = 2, .grace_ms = 100, .finalizer = never_end))
+		check_square(ex, 9);
+}
+
+/* Without a zygote there can be no more workers: everything fails, with a sentence, and nothing hangs. */
+TEST(a_killed_zygote_breaks_the_executor)
+{
+	CREW_SCOPE (ex, crew_processes(2)) {
+		crew_future *running = crew_submit(ex, spin_for_ever), *busy = crew_submit(ex, spin_for_ever), *waiting, *late;
+		pid_t worker = crew_executor_worker_pid(ex, 0), zygote = 0;
+		char path[64], line[256];
+		FILE *status;
+
+		snprintf(path, sizeof path, "/proc/%d/status", (int)worker);
+		status = fopen(path, "re");
+		CHECK(status != NULL);
+		while (fgets(line, sizeof line, status))
+			sscanf(line, "PPid: %d", &zygote);
+		fclose(status);
+		waiting = crew_submit(ex, square, 3);
+		CHECK(zygote > 0 && zygote != getpid());
+		kill(zygote, SIGKILL);
+		CHECK_EQ(crew_future_wait(waiting, CREW_FOREVER), CREW_ERAISED);
+		CHECK_EQ(crew_future_error(waiting)->code, CREW_EBROKEN);
+		CHECK_HAS(crew_future_error(waiting)->message, "forks the workers");
+		CHECK_EQ(crew_future_wait(running, CREW_FOREVER), CREW_ERAISED);
+		CHECK_EQ(crew_future_wait(busy, CREW_FOREVER), CREW_ERAISED);
+		late = crew_submit(ex, square, 4);
+		CHECK_EQ(crew_future_error(late)->code, CREW_EBROKEN);
+		CHECK_EQ(crew_executor_error(ex, NULL), CREW_EBROKEN);
+	}
+}
+
+/* A program that ends with open executors and endless tasks: exit() returns, nobody stays. */
+TEST(exit_with_running_tasks_leaves_nobody)
+{
+	struct family *family = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int fds[4], status;
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		crew_executor *ex = crew_processes_open(&(struct crew_processes_options){ .workers = 3 },
+							sizeof(struct crew_processes_options));
+
+		CHECK_EQ(crew_run(ex, &family->pids[0], parent_of_worker), 0);
+		for (int i = 0; i < 3; i++)
+			family->pids[i + 1] = crew_executor_worker_pid(ex, i);
+		for (int i = 0; i < 5; i++)
+			crew_submit(ex, spin_for_ever);
+		__atomic_store_n(&family->ready, 1, __ATOMIC_RELEASE);
+		while (__atomic_load_n(&family->ready, __ATOMIC_ACQUIRE) != 2)
+			sched_yield();
+		exit(7);
+	}
+	while (!__atomic_load_n(&family->ready, __ATOMIC_ACQUIRE))
+		sched_yield();
+	for (int i = 0; i < 4; i++)
+		fds[i] = watch(family->pids[i]);
+	__atomic_store_n(&family->ready, 2, __ATOMIC_RELEASE);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+	for (int i = 0; i < 4; i++)
+		check_gone(fds[i], 2000);
+	munmap(family, 4096);
+}
+
+/* Text in stdio's buffers is printed once, by the host; what tasks print is printed when their worker ends. */
+CREW_TASK(int, print, (const char *, text))
+{
+	return printf("%s", text);
+}
+
+TEST(buffered_text_is_printed_once)
+{
+	char text[64] = "";
+	int pipe_fds[2], saved = dup(1), y;
+	ssize_t n;
+
+	CHECK_EQ(pipe(pipe_fds), 0);
+	fflush(stdout);
+	dup2(pipe_fds[1], 1);
+	printf("host.");
+	CREW_SCOPE (ex, crew_processes(2))
+		CHECK_EQ(crew_run(ex, &y, print, "task."), 0);
+	fflush(stdout);
+	dup2(saved, 1);
+	close(pipe_fds[1]);
+	n = read(pipe_fds[0], text, sizeof text - 1);
+	CHECK(n > 0);
+	text[n] = '\0';
+	CHECK_STR(text, "host.task.");
+	close(pipe_fds[0]);
+	close(saved);
+}
+
+/* A worker has the host's descriptors and its own eventfd, nothing else: no mapping's, no socket's, no sibling's. */
+CREW_TASK(int, count_descriptors)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int n = -1; /* the folder's own */
+
+	while (dir && readdir(dir))
+		n++;
+	closedir(dir);
+	return n - 2;
+}
+
+TEST(workers_keep_no_descriptor_but_the_bell)
+{
+	int here, y;
+
+	here = count_descriptors();
+	CREW_SCOPE (ex, crew_processes(4))
+		for (int i = 0; i < 8; i++) {
+			CHECK_EQ(crew_run(ex, &y, count_descriptors), 0);
+			CHECK_EQ(y, here + 1);
+		}
+}
+
+/* An idle pool uses no CPU: neither in the host nor in workers or zygote. */
+static long cpu_ticks(pid_t pid)
+{
+	char path[64], text[1024], *p;
+	long user = 0, system = 0;
+	FILE *file;
+
+	snprintf(path, sizeof path, "/proc/%d/schedstat", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	p = fgets(text, sizeof text, file);
+	fclose(file);
+	if (p)
+		sscanf(p, "%ld", &user);
+	return user + system;
+}
+
+TEST(an_idle_pool_uses_no_cpu)
+{
+	const struct timespec settle = { 0, 600000000 }, pause = { 1, 0 };
+
+	CREW_SCOPE (ex, crew_processes(4)) {
+		long before[5], used = 0;
+		pid_t pids[5];
+
+		CHECK_EQ(crew_run(ex, &pids[4], parent_of_worker), 0);
+		for (int i = 0; i < 100; i++)
+			check_square(ex, i);
+		for (int i = 0; i < 4; i++)
+			pids[i] = crew_executor_worker_pid(ex, i);
+		nanosleep(&settle, NULL); /* the last sweep */
+		for (int i = 0; i < 5; i++)
+			before[i] = cpu_ticks(pids[i]);
+		nanosleep(&pause, NULL);
+		for (int i = 0; i < 5; i++)
+			used += cpu_ticks(pids[i]) - before[i];
+		CHECK_LE(used, 50000); /* ns */
+	}
+}
