@@ -24,13 +24,14 @@ import report
 
 QUIET = 0.06
 ROUND_LIMIT_S = 120
+QUICK_S = 100
 WAIT_FOR_QUIET_S = 1.0
 
 
 class Program:
     """One command that answers one question. `quick`: in the short run too."""
 
-    def __init__(self, bench, peer, argv, quick=False):
+    def __init__(self, bench, peer, argv, quick=()):
         self.bench, self.peer, self.argv, self.quick = bench, peer, argv, quick
         self.quiet_samples = 0
         self.skipped = False
@@ -41,10 +42,10 @@ def plan(build):
     native, java = f"{build}/tree/bench", ["java", "-cp", f"{build}/java", "Pools"]
     programs = []
 
-    def crew(bench, program, *options, workers=(2,), backend="threads", quick=True):
+    def crew(bench, program, *options, workers=(2,), backend="threads", quick=(2, 4)):
         for w in workers:
             programs.append(Program(bench, "crew", [f"{native}/{program}", "--backend", backend, "--workers", str(w), *options],
-                                    quick and w in (2, 4)))
+                                    w in quick))
 
     def peers(bench, names, *options, workers=(2,), quick=()):
         for name in names:
@@ -63,23 +64,23 @@ def plan(build):
     python = ["python-executor", "python-executor-spawn", "python-executor-forkserver", "python-pool"]
     cold, one_cpu = ["--idle-us", "2000"], ["--one-cpu"]
 
-    crew("T1", "submit", workers=(1, 2, 4, 16))
+    crew("T1", "submit", workers=(1, 2, 4, 16), quick=(2, 16))
     peers("T1", ["java-forkjoin"], workers=(1, 2, 4, 16), quick=["java-forkjoin"])
     peers("T1", threads[:-1] + ["python-threads"], quick=["mutex_pool"])
-    crew("T4", "submit", "--producers", "4", workers=(2, 16))
+    crew("T4", "submit", "--producers", "4", workers=(2, 16), quick=(2,))
     peers("T4", threads, quick=["java-forkjoin", "mutex_pool"])
     crew("T2", "pingpong", workers=(1, 2, 16))
     crew("T2", "pingpong", "--helping", workers=(2,))
     peers("T2", ["limits", *threads, "python-threads"], quick=["limits", "mutex_pool", "tbb_arena"])
     peers("T2/line", ["limits"])
-    crew("T2/cold", "pingpong", *cold, quick=False)
+    crew("T2/cold", "pingpong", *cold, quick=())
     peers("T2/cold", ["limits", *threads], *cold)
-    crew("T2/one-cpu", "pingpong", *one_cpu, quick=False)
+    crew("T2/one-cpu", "pingpong", *one_cpu, quick=())
     peers("T2/one-cpu", ["limits", "mutex_pool"], *one_cpu)
     crew("T3", "forkjoin", workers=(1, 2, 16))
-    peers("T3", ["limits"], workers=(1,), quick=["limits"])
+    peers("T3", ["limits"], quick=["limits"])
     peers("T3", ["tbb_arena", "openmp_tasks", "java-forkjoin"], workers=(1, 2), quick=["java-forkjoin"])
-    crew("T3/futures", "forkjoin", "--futures", workers=(1, 2), quick=False)
+    crew("T3/futures", "forkjoin", "--futures", workers=(1, 2), quick=())
     crew("T5", "grain")
     peers("T5", ["mutex_pool", "tbb_arena", "openmp_tasks", "java-forkjoin", "glib_pool", "libuv_work"], quick=["java-forkjoin"])
     crew("T6", "doubles")
@@ -92,29 +93,29 @@ def plan(build):
     peers("T9", ["limits", "mutex_pool", "glib_pool", "java-fixed", "java-forkjoin"], workers=(4,), quick=["mutex_pool", "glib_pool"])
     crew("T9/unused", "life", "--idle-workers", workers=(4,))
     peers("T9/unused", ["mutex_pool", "glib_pool"], "--idle-workers", workers=(4,))
-    crew("T10", "wakeup", quick=False)
+    crew("T10", "wakeup", quick=())
     peers("T10", ["limits", *threads])
 
-    crew("P1", "submit", backend="processes", workers=(1, 2, 4, 16))
+    crew("P1", "submit", backend="processes", workers=(1, 2, 4, 16), quick=(2, 16))
     peers("P1", ["socket_pool", *python], quick=["socket_pool", "python-executor", "python-pool"])
     crew("P2", "pingpong", backend="processes", workers=(1, 2, 16))
     peers("P2", ["limits", "socket_pool", "python-executor", "python-pool"], quick=["limits", "socket_pool"])
     peers("P2/line", ["limits"])
-    crew("P2/cold", "pingpong", *cold, backend="processes", quick=False)
+    crew("P2/cold", "pingpong", *cold, backend="processes", quick=())
     peers("P2/cold", ["limits", "socket_pool"], *cold)
-    crew("P2/one-cpu", "pingpong", *one_cpu, backend="processes", quick=False)
+    crew("P2/one-cpu", "pingpong", *one_cpu, backend="processes", quick=())
     peers("P2/one-cpu", ["limits", "socket_pool"], *one_cpu)
     for size, name in ((1 << 16, "64 KiB"), (1 << 20, "1 MiB"), (1 << 24, "16 MiB")):
         crew(f"P3/{name}", "payload", "--size", str(size), backend="processes")
         peers(f"P3/{name}", ["limits", "socket_pool", "python-executor", "python-pool"], "--size", str(size), quick=["socket_pool"])
     crew("P4", "life", backend="processes", workers=(4,))
     peers("P4", ["limits", "socket_pool", *python], workers=(4,), quick=["limits", "socket_pool", "python-executor"])
-    crew("P4/unused", "life", "--idle-workers", backend="processes", workers=(4,), quick=False)
+    crew("P4/unused", "life", "--idle-workers", backend="processes", workers=(4,), quick=())
     crew("P5", "casualty", backend="processes")
     peers("P5", ["socket_pool", "python-executor", "python-pool"], quick=["socket_pool"])
     crew("P6", "footprint", backend="processes")
     peers("P6", ["socket_pool", "python-executor", "python-pool"], quick=["socket_pool"])
-    crew("T8/processes", "idle", backend="processes", workers=(4,), quick=False)
+    crew("T8/processes", "idle", backend="processes", workers=(4,), quick=())
     return programs
 
 
@@ -223,7 +224,7 @@ def wanted(program, options):
 def measure(options, path):
     programs = [program for program in plan(options.build) if wanted(program, options)]
     rounds = options.rounds or (3 if options.quick else 7)
-    end = time.monotonic() + options.patience
+    begin = time.monotonic()
     failures = []
 
     with open(path, "w", encoding="utf-8") as file:
@@ -233,13 +234,13 @@ def measure(options, path):
 
         write(machine())
         for number in range(10000):
+            # Past the time: the first round is always finished; the quick run stops then, the long one finishes its rounds.
+            late = time.monotonic() - begin > (QUICK_S if options.quick else options.patience)
             extra = number >= rounds
             due = [p for p in programs if not p.skipped and (not extra or p.quiet_samples < rounds)]
-            if not due or (extra and time.monotonic() > end):
+            if not due or (late and (extra or (options.quick and number))):
                 break
             for i, program in enumerate(due):
-                if extra and time.monotonic() > end:
-                    break
                 progress(f"round {number + 1} of {rounds}, {i + 1} of {len(due)}: {program.bench} {program.peer}")
                 failure = sample(program, number, write)
                 if failure:
@@ -254,7 +255,8 @@ def main():
     parser.add_argument("--build", default="build/bench", help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=0)
-    parser.add_argument("--patience", type=float, default=0, metavar="SECONDS")
+    parser.add_argument("--patience", type=float, default=0, metavar="SECONDS",
+                        help="from the start; quiet samples are collected until then")
     parser.add_argument("--only", default="", metavar="T1,P1")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--compare", metavar="OLD.jsonl")

@@ -56,16 +56,13 @@ class Run:
         self.figures = {key: Figure(records) for key, records in samples.items()}
 
     def get(self, bench, workers, peer):
-        """The figure, of any number of workers where that peer has only one."""
-        if (bench, workers, peer) in self.figures:
-            return self.figures[bench, workers, peer]
-        others = [figure for (b, _, p), figure in self.figures.items() if (b, p) == (bench, peer)]
-        return others[0] if len(others) == 1 else None
+        return self.figures.get((bench, workers, peer))
 
     def peers(self, bench, workers):
-        names = {p for (b, _, p) in self.figures if b == bench and p not in NO_PEERS and not p.startswith("crew")}
-        found = [(name, self.figures.get((bench, workers, name)) or self.get(bench, workers, name)) for name in names]
-        return sorted(((n, f) for n, f in found if f), key=lambda pair: (rate(pair[1].unit) * pair[1].median, pair[0]))
+        """Other people's pools with as many workers, the best first."""
+        found = [(p, figure) for (b, w, p), figure in self.figures.items()
+                 if (b, w) == (bench, workers) and p not in NO_PEERS and not p.startswith("crew")]
+        return sorted(found, key=lambda pair: (rate(pair[1].unit) * pair[1].median, pair[0]))
 
     def table(self):
         head = ["", "what", "crew: median (quartiles, n)", "target", "met", "best peer, same run", "crew / peer"]
@@ -98,7 +95,7 @@ class Row:
         if not figure:
             return [self.name, self.what, "failed: " + failed[0]["reason"], self.text, "no", "", ""] if failed else None
         limit, peers = self.bound(run), run.peers(self.bench, self.workers)
-        text = self.text if limit is None else self.text.replace("{}", number(limit))
+        text = self.text.replace(" = {}", "") if limit is None else self.text.replace("{}", number(limit))
         best = f"{peers[0][0]} {number(peers[0][1].median)}" if peers else "–"
         ratio = f"{figure.median / peers[0][1].median:.2g}" if peers and peers[0][1].median else "–"
         return [self.name, self.what, f"{figure} {figure.unit}", text, self.verdict(figure, limit), best, ratio]
@@ -191,7 +188,7 @@ def everything(run):
     lines = [["question", "workers", "unit", "medians, best first"]]
     groups = {}
     for (bench, workers, peer), figure in run.figures.items():
-        groups.setdefault((bench, workers if figure.unit != "%" else workers, figure.unit), []).append((peer, figure))
+        groups.setdefault((bench, workers, figure.unit), []).append((peer, figure))
     for (bench, workers, unit), found in sorted(groups.items(), key=lambda group: natural(group[0])):
         found.sort(key=lambda pair: rate(unit) * pair[1].median)
         lines.append([bench, str(workers), unit, " · ".join(

@@ -374,14 +374,14 @@ static void ask_payload(const struct measure_options *o)
 	for (size_t i = 0; i < n; i++)
 		out[i] = (char)(i * 7);
 	echoing = true;
-	open_pool(1, 1);
+	open_pool(o->workers, 1);
 	for (int round = -1; round < o->rounds; round++) {
 		for (long i = 0; i < turns; i++) {
 			out[0]++;
 			ns[i] = echo_turn(out, back, n);
 		}
 		if (round >= 0)
-			measure_print(o->bench, peer_name, 1, "GB/s", 2 * (double)n / measure_quantile(ns, (size_t)turns, 0.5));
+			measure_print(o->bench, peer_name, o->workers, "GB/s", 2 * (double)n / measure_quantile(ns, (size_t)turns, 0.5));
 	}
 	close_pool();
 	free(out);
