@@ -45,7 +45,8 @@ static inline const char *backend_peer(const struct measure_options *o)
 }
 
 /* The name of a question on threads and on processes. */
-static inline const char *backend_bench(const struct measure_options *o, const char *threads, const char *processes)
+static inline const char *backend_bench(const struct measure_options *o, const char *threads,
+					const char *processes)
 {
 	return backend_is(o, "processes") ? processes : threads;
 }

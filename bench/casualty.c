@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * casualty.c: P5, what does a crash cost? A hundred tasks of 20 ms on two process workers; after 190 ms one worker is killed -9 in the middle
- * of its task. Exactly one future may fail, with the signal and the pid; 99 results have to be right. The time is compared with the
- * ideal: a worker that is replaced at once does its share of the other 80 tasks within the 1,000 ms that all take without a crash.
+ * casualty.c: P5, what does a crash cost? A hundred tasks of 20 ms on two process workers; after 190 ms one
+ * worker is killed -9 in the middle of its task. Exactly one future may fail, with the signal and the pid; 99
+ * results have to be right. The time is compared with the ideal: a worker that is replaced at once does its
+ * share of the other 80 tasks within the 1,000 ms that all take without a crash.
  *
- * The task sleeps until 20 ms after its start, with a timer slack of 1 ns, so that a busy machine does not lengthen it much.
+ * The task sleeps until 20 ms after its start, with a timer slack of 1 ns, so that a busy machine does not
+ * lengthen it much.
  */
 #include <signal.h>
 
@@ -33,8 +35,10 @@ static void check(crew_future **futures, long n, pid_t killed)
 			continue;
 		}
 		failed++;
-		measure_require(error.code == CREW_EWORKER && error.signal == SIGKILL && error.worker == killed,
-				"task %ld failed as %s, signal %d, pid %d", i, crew_errname(error.code), error.signal, (int)error.worker);
+		measure_require(error.code == CREW_EWORKER && error.signal == SIGKILL &&
+					error.worker == killed,
+				"task %ld failed as %s, signal %d, pid %d", i, crew_errname(error.code),
+				error.signal, (int)error.worker);
 	}
 	measure_require(failed == 1, "%ld tasks failed instead of one", failed);
 }
@@ -72,7 +76,8 @@ int main(int argc, char **argv)
 		for (int i = 0; i < 4; i++)
 			measure_require(crew_run(ex, &y, sleep_20_ms, i) == 0, "the pool does not work");
 		for (int round = 0; round < o.rounds; round++)
-			measure_print("P5", backend_peer(&o), o.workers, "ms over the ideal", round_of(ex, n));
+			measure_print("P5", backend_peer(&o), o.workers, "ms over the ideal",
+				      round_of(ex, n));
 	}
 	return 0;
 }

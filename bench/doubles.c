@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * doubles.c: T6, how near to the memory's speed is a map over ten million doubles? By crew_for(): the task gets ranges, and the
- * caller works along. The serial loop is measured as a peer of its own. Every value is checked, outside the time.
+ * doubles.c: T6, how near to the memory's speed is a map over ten million doubles? By crew_for(): the task
+ * gets ranges, and the caller works along. The serial loop is measured as a peer of its own. Every value is
+ * checked, outside the time.
  *
  * Not on processes: their memory is not ours. There the question is payload.c's.
  */

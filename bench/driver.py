@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """driver.py: runs the benchmarks in turns and keeps every sample. bench/run calls it, after it has built them.
 
-A round runs each program once, crew's and the peers' of one question next to each other, then the next question, then the next round: A B C A B C.
-So whatever changes on the machine in half an hour changes for all. Beside each sample stands which share of the machine's CPU time others
-took meanwhile; samples below QUIET are used where there are enough of them (report.py). --patience repeats what was disturbed.
+A round runs each program once, crew's and the peers' of one question next to each other, then the next question, then
+the next round: A B C A B C. So whatever changes on the machine in half an hour changes for all. Beside each sample stands
+which share of the machine's CPU time others took meanwhile; samples below QUIET are used where there are enough of them
+(report.py). --patience repeats what was disturbed.
 
-The programs check their own answers and say 77 when a question is not for them. A program that fails is recorded as failed, and the run ends
-with status 1, after everything else was measured.
+The programs check their own answers and say 77 when a question is not for them. A program that fails is recorded as
+failed, and the run ends with status 1, after everything else was measured.
 """
 
 import argparse
@@ -20,12 +21,13 @@ import sys
 import tempfile
 import time
 
+sys.dont_write_bytecode = True  # no __pycache__ in the tree
 import report
 
 QUIET = 0.06
 ROUND_LIMIT_S = 120
 QUICK_S = 100
-WAIT_FOR_QUIET_S = 1.0
+WAIT_FOR_QUIET_S, WAIT_PATIENTLY_S = 1, 10
 
 
 class Program:
@@ -44,8 +46,8 @@ def plan(build):
 
     def crew(bench, program, *options, workers=(2,), backend="threads", quick=(2, 4)):
         for w in workers:
-            programs.append(Program(bench, "crew", [f"{native}/{program}", "--backend", backend, "--workers", str(w), *options],
-                                    w in quick))
+            argv = [f"{native}/{program}", "--backend", backend, "--workers", str(w), *options]
+            programs.append(Program(bench, "crew", argv, w in quick))
 
     def peers(bench, names, *options, workers=(2,), quick=()):
         for name in names:
@@ -60,14 +62,15 @@ def plan(build):
                     argv = [f"{native}/{name}", *common]
                 programs.append(Program(bench, name, argv, name in quick and w in (2, 4)))
 
+    sizes = ((1 << 16, "64 KiB"), (1 << 20, "1 MiB"), (1 << 24, "16 MiB"))
     threads = ["mutex_pool", "glib_pool", "libuv_work", "tbb_arena", "java-fixed", "java-forkjoin"]
     python = ["python-executor", "python-executor-spawn", "python-executor-forkserver", "python-pool"]
     cold, one_cpu = ["--idle-us", "2000"], ["--one-cpu"]
 
-    crew("T1", "submit", workers=(1, 2, 4, 16), quick=(2, 16))
+    crew("T1", "throughput", workers=(1, 2, 4, 16), quick=(2, 16))
     peers("T1", ["java-forkjoin"], workers=(1, 2, 4, 16), quick=["java-forkjoin"])
     peers("T1", threads[:-1] + ["python-threads"], quick=["mutex_pool"])
-    crew("T4", "submit", "--producers", "4", workers=(2, 16), quick=(2,))
+    crew("T4", "throughput", "--producers", "4", workers=(2, 16), quick=(2,))
     peers("T4", threads, quick=["java-forkjoin", "mutex_pool"])
     crew("T2", "pingpong", workers=(1, 2, 16))
     crew("T2", "pingpong", "--helping", workers=(2,))
@@ -82,7 +85,8 @@ def plan(build):
     peers("T3", ["tbb_arena", "openmp_tasks", "java-forkjoin"], workers=(1, 2), quick=["java-forkjoin"])
     crew("T3/futures", "forkjoin", "--futures", workers=(1, 2), quick=())
     crew("T5", "grain")
-    peers("T5", ["mutex_pool", "tbb_arena", "openmp_tasks", "java-forkjoin", "glib_pool", "libuv_work"], quick=["java-forkjoin"])
+    peers("T5", ["mutex_pool", "tbb_arena", "openmp_tasks", "java-forkjoin", "glib_pool", "libuv_work"],
+          quick=["java-forkjoin"])
     crew("T6", "doubles")
     peers("T6", ["tbb_arena", "openmp_tasks", "java-forkjoin"], quick=["openmp_tasks"])
     crew("T7", "footprint")
@@ -90,13 +94,14 @@ def plan(build):
     crew("T8", "idle", workers=(4,))
     peers("T8", threads, workers=(4,))
     crew("T9", "life", workers=(4,))
-    peers("T9", ["limits", "mutex_pool", "glib_pool", "java-fixed", "java-forkjoin"], workers=(4,), quick=["mutex_pool", "glib_pool"])
+    peers("T9", ["limits", "mutex_pool", "glib_pool", "java-fixed", "java-forkjoin"], workers=(4,),
+          quick=["mutex_pool", "glib_pool"])
     crew("T9/unused", "life", "--idle-workers", workers=(4,))
     peers("T9/unused", ["mutex_pool", "glib_pool"], "--idle-workers", workers=(4,))
     crew("T10", "wakeup", quick=())
     peers("T10", ["limits", *threads])
 
-    crew("P1", "submit", backend="processes", workers=(1, 2, 4, 16), quick=(2, 16))
+    crew("P1", "throughput", backend="processes", workers=(1, 2, 4, 16), quick=(2, 16))
     peers("P1", ["socket_pool", *python], quick=["socket_pool", "python-executor", "python-pool"])
     crew("P2", "pingpong", backend="processes", workers=(1, 2, 16))
     peers("P2", ["limits", "socket_pool", "python-executor", "python-pool"], quick=["limits", "socket_pool"])
@@ -105,9 +110,10 @@ def plan(build):
     peers("P2/cold", ["limits", "socket_pool"], *cold)
     crew("P2/one-cpu", "pingpong", *one_cpu, backend="processes", quick=())
     peers("P2/one-cpu", ["limits", "socket_pool"], *one_cpu)
-    for size, name in ((1 << 16, "64 KiB"), (1 << 20, "1 MiB"), (1 << 24, "16 MiB")):
+    for size, name in sizes:
         crew(f"P3/{name}", "payload", "--size", str(size), backend="processes")
-        peers(f"P3/{name}", ["limits", "socket_pool", "python-executor", "python-pool"], "--size", str(size), quick=["socket_pool"])
+        peers(f"P3/{name}", ["limits", "socket_pool", "python-executor", "python-pool"], "--size", str(size),
+              quick=["socket_pool"])
     crew("P4", "life", backend="processes", workers=(4,))
     peers("P4", ["limits", "socket_pool", *python], workers=(4,), quick=["limits", "socket_pool", "python-executor"])
     crew("P4/unused", "life", "--idle-workers", backend="processes", workers=(4,), quick=())
@@ -128,9 +134,9 @@ def busy_ticks():
     return sum(fields) - fields[3] - fields[4]
 
 
-def wait_for_quiet():
-    """Up to a second, until the machine has done little for a twentieth of one. Nothing depends on it: it only makes good samples likelier."""
-    end = time.monotonic() + WAIT_FOR_QUIET_S
+def wait_for_quiet(seconds):
+    """Until the machine has done little for a twentieth of a second, but no longer. It only makes good samples likelier."""
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         before = busy_ticks()
         time.sleep(0.05)
@@ -169,9 +175,9 @@ def foreign_share(ticks, own_seconds, seconds):
     return round(min(1, max(0, foreign / (max(seconds, 0.01) * cpus))), 3)
 
 
-def sample(program, number, write):
+def sample(program, number, write, patience):
     """One round of one program; its lines go to write(). Returns a sentence if it failed."""
-    wait_for_quiet()
+    wait_for_quiet(WAIT_PATIENTLY_S if patience else WAIT_FOR_QUIET_S)
     before = busy_ticks()
     status, out, err, seconds, cpu = run_program(program.argv, ROUND_LIMIT_S)
     foreign = foreign_share(busy_ticks() - before, cpu, seconds)
@@ -179,7 +185,8 @@ def sample(program, number, write):
         program.skipped = True
         return None
     for line in out.splitlines():
-        write({**json.loads(line), "round": number, "foreign": foreign, "load": os.getloadavg()[0], "quiet": foreign < QUIET})
+        write({**json.loads(line), "round": number, "foreign": foreign, "load": os.getloadavg()[0],
+               "quiet": foreign < QUIET})
     if status == 0:
         program.quiet_samples += foreign < QUIET
         return None
@@ -200,9 +207,9 @@ def first_line(argv):
 
 def machine():
     with open("/proc/cpuinfo", encoding="utf-8") as info:
-        model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), platform.machine())
+        models = [line.split(":")[1].strip() for line in info if line.startswith("model name")]
     dirty = first_line(["git", "status", "--porcelain", "--untracked-files=no", "lib", "include"]) != "?"
-    return {"machine": f"{len(os.sched_getaffinity(0))} CPUs, {model}, Linux {platform.release()}",
+    return {"machine": f"{len(os.sched_getaffinity(0))} CPUs, {(models or [platform.machine()])[0]}, Linux {platform.release()}",
             "virtual": first_line(["systemd-detect-virt"]),
             "compiler": first_line(["gcc", "--version"]), "java": first_line(["java", "--version"]),
             "python": platform.python_version(), "date": datetime.date.today().isoformat(),
@@ -218,7 +225,8 @@ def progress(text):
 def wanted(program, options):
     if options.quick and not program.quick:
         return False
-    return not options.only or any(program.bench == q or program.bench.startswith(q + "/") for q in options.only.split(","))
+    questions = options.only.split(",")
+    return not options.only or any(f"{program.bench}/".startswith(f"{question}/") for question in questions)
 
 
 def measure(options, path):
@@ -234,7 +242,7 @@ def measure(options, path):
 
         write(machine())
         for number in range(10000):
-            # Past the time: the first round is always finished; the quick run stops then, the long one finishes its rounds.
+            # When time is up the quick run ends after the round it is in, the long one when it has all its rounds.
             late = time.monotonic() - begin > (QUICK_S if options.quick else options.patience)
             extra = number >= rounds
             due = [p for p in programs if not p.skipped and (not extra or p.quiet_samples < rounds)]
@@ -242,7 +250,7 @@ def measure(options, path):
                 break
             for i, program in enumerate(due):
                 progress(f"round {number + 1} of {rounds}, {i + 1} of {len(due)}: {program.bench} {program.peer}")
-                failure = sample(program, number, write)
+                failure = sample(program, number, write, options.patience)
                 if failure:
                     failures.append(failure)
                     program.skipped = True  # once is enough to tell

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * footprint.c: how much memory? T7: of a task that waits, with its future and its place in the queue, when a million of them do. P6 (processes): of a
- * worker that is idle, in pages that no other process shares.
+ * footprint.c: how much memory? T7: of a task that waits, with its future and its place in the queue, when a
+ * million of them do. P6 (processes): of a worker that is idle, in pages that no other process shares.
  *
- * For T7 all workers are held in a task that reads from a pipe. The resident memory of this process is read before and after a
- * million submits; the array of future pointers is ours and was touched before. Then the pipe is closed and every result compared.
- * There is one sample to a process: a second one would find the first one's pages.
+ * For T7 all workers are held in a task that reads from a pipe. The resident memory of this process is read
+ * before and after a million submits; the array of future pointers is ours and was touched before. Then the
+ * pipe is closed and every result compared. There is one sample to a process: a second one would find the
+ * first one's pages.
  */
 #include <fcntl.h>
 #include <sched.h>
@@ -88,7 +89,8 @@ int main(int argc, char **argv)
 	else
 		CREW_SCOPE (ex, backend_open(&o)) {
 			backend_check(ex);
-			measure_print("T7", backend_peer(&o), o.workers, "B/task", pending_bytes(ex, &o, futures, n));
+			measure_print("T7", backend_peer(&o), o.workers, "B/task",
+				      pending_bytes(ex, &o, futures, n));
 		}
 	free(futures);
 	return 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * forkjoin.c: T3, what does a call cost when each is a task that is joined inside tasks? fib(30) is 2,692,537 of them: by frames
- * (crew_spawn and crew_sync), and with --futures by a submit from within, for a smaller fib.
+ * forkjoin.c: T3, what does a call cost when each is a task that is joined inside tasks? fib(30) is 2,692,537
+ * of them: by frames (crew_spawn and crew_sync), and with --futures by a submit from within, for a smaller
+ * fib.
  *
  * On processes and inline both run in place; the figure then says what a spawn costs where nobody steals.
  */
@@ -72,7 +73,8 @@ int main(int argc, char **argv)
 	long n;
 
 	measure_options(&o, argc, argv);
-	bench = backend_bench(&o, o.futures ? "T3/futures" : "T3", o.futures ? "T3/futures in a process" : "T3/in a process");
+	bench = backend_bench(&o, o.futures ? "T3/futures" : "T3",
+			      o.futures ? "T3/futures in a process" : "T3/in a process");
 	n = o.futures ? N_FUTURES : N;
 	if (o.scale < 1)
 		n = 15;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * grain.c: T5, how small may a task be? For grains from 0.2 µs to 32 µs of work: the share of the CPUs' time that goes into work, and the
- * smallest grain, interpolated, from which on that share is at least 90 %.
+ * grain.c: T5, how small may a task be? For grains from 0.2 µs to 32 µs of work: the share of the CPUs' time
+ * that goes into work, and the smallest grain, interpolated, from which on that share is at least 90 %.
  *
- * Each grain is calibrated: the same number of the same spins is timed in one thread without an executor, right before, because a loop of
- * many short spins overlaps their tails and is up to a third faster than the spin's own time says. Both are the best of three,
- * so that what disturbs one of them does not show as efficiency.
+ * Each grain is calibrated: the same number of the same spins is timed in one thread without an executor,
+ * right before, because a loop of many short spins overlaps their tails and is up to a third faster than the
+ * spin's own time says. Both are the best of three, so that what disturbs one of them does not show as
+ * efficiency.
  */
 #include <stdio.h>
 
@@ -49,7 +50,8 @@ int main(int argc, char **argv)
 	CREW_SCOPE (ex, backend_open(&o)) {
 		backend_check(ex);
 		pool.ex = ex;
-		grains_measure(&o, backend_bench(&o, "T5", "T5/processes"), backend_peer(&o), run_pool, &pool);
+		grains_measure(&o, backend_bench(&o, "T5", "T5/processes"), backend_peer(&o), run_pool,
+			       &pool);
 	}
 	free(pool.futures);
 	return 0;

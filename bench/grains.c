@@ -2,8 +2,9 @@
 /*
  * grains.c: see grains.h, and grain.c for why each grain is calibrated.
  *
- * The smallest grain with 90 % is where the last step of the ladder from below 90 % to 90 % or more is crossed, on a straight line over the
- * logarithm of the grain. Pools that reach 90 % everywhere get the smallest grain, those that never do get twice the largest.
+ * The smallest grain with 90 % is where the last step of the ladder from below 90 % to 90 % or more is
+ * crossed, on a straight line over the logarithm of the grain. Pools that reach 90 % everywhere get the
+ * smallest grain, those that never do get twice the largest.
  */
 #include "grains.h"
 
@@ -69,7 +70,8 @@ static double best_time(grains_run_fn *run, void *pool, long tasks, long spins, 
 	return best;
 }
 
-static double efficiency(const struct measure_options *o, int i, double spin_ns, grains_run_fn *run, void *pool)
+static double efficiency(const struct measure_options *o, int i, double spin_ns, grains_run_fn *run,
+			 void *pool)
 {
 	long tasks = grains_tasks(o, i), spins = (long)(ladder_us[i] * 1000 / spin_ns);
 	int lanes = o->workers < measure_cpus() ? o->workers : measure_cpus();
@@ -95,7 +97,8 @@ static double smallest(const double *efficiencies)
 	return ladder_us[i - 1] * pow(ladder_us[i] / ladder_us[i - 1], part);
 }
 
-void grains_measure(const struct measure_options *o, const char *bench, const char *peer, grains_run_fn *run, void *pool)
+void grains_measure(const struct measure_options *o, const char *bench, const char *peer, grains_run_fn *run,
+		    void *pool)
 {
 	double spin_ns = ns_per_spin(), efficiencies[GRAINS];
 	char name[64];

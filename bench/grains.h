@@ -18,7 +18,8 @@ typedef uint64_t grains_run_fn(void *pool, long tasks, long spins);
 long grains_tasks(const struct measure_options *o, int i);
 
 /* Prints, per round, the efficiency of each grain and the smallest grain with 90 %. */
-void grains_measure(const struct measure_options *o, const char *bench, const char *peer, grains_run_fn *run, void *pool);
+void grains_measure(const struct measure_options *o, const char *bench, const char *peer, grains_run_fn *run,
+		    void *pool);
 
 #ifdef __cplusplus
 }

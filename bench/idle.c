@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * idle.c: T8, what does a pool cost that has nothing to do? CPU time of two seconds after a burst of work, of this process and, on
- * processes, of all workers together. The burst is given a fifth of a second to settle: the kernel books a thread's last time slice late.
+ * idle.c: T8, what does a pool cost that has nothing to do? CPU time of two seconds after a burst of work, of
+ * this process and, on processes, of all workers together. The burst is given a fifth of a second to settle:
+ * the kernel books a thread's last time slice late.
  */
 #include "backend.h"
 
@@ -47,8 +48,8 @@ int main(int argc, char **argv)
 			measure_pause(SETTLE_MS * INT64_C(1000000));
 			before = cpu_time(ex, &o);
 			measure_pause(measure_scaled(&o, IDLE_MS * INT64_C(1000000)));
-			measure_print(backend_bench(&o, "T8", "T8/processes"), backend_peer(&o), o.workers, "ms",
-				      (double)(cpu_time(ex, &o) - before) / 1e6);
+			measure_print(backend_bench(&o, "T8", "T8/processes"), backend_peer(&o), o.workers,
+				      "ms", (double)(cpu_time(ex, &o) - before) / 1e6);
 		}
 	}
 	return 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * life.c: what does it cost to open and close a pool of four? With four tasks through it (T9 on threads, P4 on processes), and with
- * --idle-workers without any. On processes also: how long until a killed idle worker has a successor (P4/spare).
+ * life.c: what does it cost to open and close a pool of four? With four tasks through it (T9 on threads, P4
+ * on processes), and with --idle-workers without any. On processes also: how long until a killed idle worker
+ * has a successor (P4/spare).
  */
 #include <sched.h>
 #include <signal.h>
@@ -27,7 +28,8 @@ static int64_t live(const struct measure_options *o)
 		for (long i = 0; i < TASKS; i++)
 			futures[i] = crew_submit(ex, greet, i);
 		for (long i = 0; i < TASKS; i++)
-			measure_require(crew_take(futures[i], &y, NULL) == 0 && y == i + 1, "task %ld is wrong", i);
+			measure_require(crew_take(futures[i], &y, NULL) == 0 && y == i + 1,
+					"task %ld is wrong", i);
 	}
 	return measure_now() - begin;
 }
@@ -87,9 +89,11 @@ int main(int argc, char **argv)
 		double ns = round_of(&o);
 
 		if (processes)
-			measure_print(o.idle_workers ? "P4/unused" : "P4", backend_peer(&o), o.workers, "ms", ns / 1e6);
+			measure_print(o.idle_workers ? "P4/unused" : "P4", backend_peer(&o), o.workers, "ms",
+				      ns / 1e6);
 		else
-			measure_print(o.idle_workers ? "T9/unused" : "T9", backend_peer(&o), o.workers, "us", ns / 1e3);
+			measure_print(o.idle_workers ? "T9/unused" : "T9", backend_peer(&o), o.workers, "us",
+				      ns / 1e3);
 		if (processes && !o.idle_workers)
 			spare(&o);
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * measure.c: what measure.h says. Memory and CPU time come from /proc and from the clocks that the kernel keeps for each process, so that a
- * worker of ours and one of Python's are measured by the same ruler.
+ * measure.c: what measure.h says. Memory and CPU time come from /proc and from the clocks that the kernel
+ * keeps for each process, so that a worker of ours and one of Python's are measured by the same ruler.
  */
 #include "measure.h"
 
@@ -47,30 +47,57 @@ static void use_one_cpu(void)
 	cpu_set_t all, one;
 	int cpu = 0;
 
-	measure_require(sched_getaffinity(0, sizeof(all), &all) == 0, "sched_getaffinity: %s", strerror(errno));
+	measure_require(sched_getaffinity(0, sizeof(all), &all) == 0, "sched_getaffinity: %s",
+			strerror(errno));
 	while (!CPU_ISSET(cpu, &all))
 		cpu++;
 	CPU_ZERO(&one);
 	CPU_SET(cpu, &one);
-	measure_require(sched_setaffinity(0, sizeof(one), &one) == 0, "sched_setaffinity: %s", strerror(errno));
+	measure_require(sched_setaffinity(0, sizeof(one), &one) == 0, "sched_setaffinity: %s",
+			strerror(errno));
 }
 
 static void set_option(struct measure_options *o, int option, const char *program)
 {
 	switch (option) {
-	case 'q': o->bench = optarg; break;
-	case 'b': o->backend = optarg; break;
-	case 'w': o->workers = atoi(optarg); break;
-	case 'r': o->rounds = atoi(optarg); break;
-	case 'p': o->producers = atoi(optarg); break;
-	case 's': o->size = atol(optarg); break;
-	case 'i': o->idle_us = atol(optarg); break;
-	case OPTION_SCALE: o->scale = atof(optarg); break;
-	case OPTION_HELPING: o->helping = true; break;
-	case OPTION_FUTURES: o->futures = true; break;
-	case OPTION_ONE_CPU: o->one_cpu = true; break;
-	case OPTION_IDLE_WORKERS: o->idle_workers = true; break;
-	default: usage(program);
+	case 'q':
+		o->bench = optarg;
+		break;
+	case 'b':
+		o->backend = optarg;
+		break;
+	case 'w':
+		o->workers = atoi(optarg);
+		break;
+	case 'r':
+		o->rounds = atoi(optarg);
+		break;
+	case 'p':
+		o->producers = atoi(optarg);
+		break;
+	case 's':
+		o->size = atol(optarg);
+		break;
+	case 'i':
+		o->idle_us = atol(optarg);
+		break;
+	case OPTION_SCALE:
+		o->scale = atof(optarg);
+		break;
+	case OPTION_HELPING:
+		o->helping = true;
+		break;
+	case OPTION_FUTURES:
+		o->futures = true;
+		break;
+	case OPTION_ONE_CPU:
+		o->one_cpu = true;
+		break;
+	case OPTION_IDLE_WORKERS:
+		o->idle_workers = true;
+		break;
+	default:
+		usage(program);
 	}
 }
 
@@ -78,11 +105,17 @@ void measure_options(struct measure_options *o, int argc, char **argv)
 {
 	int option;
 
-	*o = (struct measure_options){ .bench = "", .backend = "threads", .workers = 2, .rounds = 1, .producers = 1,
-				       .size = 65536, .scale = 1 };
+	*o = (struct measure_options){ .bench = "",
+				       .backend = "threads",
+				       .workers = 2,
+				       .rounds = 1,
+				       .producers = 1,
+				       .size = 65536,
+				       .scale = 1 };
 	while ((option = getopt_long(argc, argv, "", table, NULL)) >= 0)
 		set_option(o, option, argv[0]);
-	if (optind != argc || o->workers < 1 || o->rounds < 1 || o->producers < 1 || o->size < 1 || o->scale <= 0)
+	if (optind != argc || o->workers < 1 || o->rounds < 1 || o->producers < 1 || o->size < 1 ||
+	    o->scale <= 0)
 		usage(argv[0]);
 	if (o->one_cpu)
 		use_one_cpu();
@@ -128,7 +161,8 @@ double measure_quantile(double *values, size_t n, double q)
 
 void measure_print(const char *bench, const char *peer, int workers, const char *unit, double value)
 {
-	printf("{\"bench\":\"%s\",\"peer\":\"%s\",\"workers\":%d,\"unit\":\"%s\",\"value\":%.6g}\n", bench, peer, workers, unit, value);
+	printf("{\"bench\":\"%s\",\"peer\":\"%s\",\"workers\":%d,\"unit\":\"%s\",\"value\":%.6g}\n", bench,
+	       peer, workers, unit, value);
 	fflush(stdout);
 }
 
@@ -157,7 +191,8 @@ size_t measure_resident(void)
 	FILE *file = fopen("/proc/self/statm", "re");
 	unsigned long total, resident = 0;
 
-	measure_require(file && fscanf(file, "%lu %lu", &total, &resident) == 2, "/proc/self/statm cannot be read");
+	measure_require(file && fscanf(file, "%lu %lu", &total, &resident) == 2,
+			"/proc/self/statm cannot be read");
 	fclose(file);
 	return resident * (size_t)sysconf(_SC_PAGESIZE);
 }
@@ -172,7 +207,8 @@ double measure_private_kib(pid_t pid)
 	file = fopen(path, "re");
 	measure_require(file != NULL, "%s: %s", path, strerror(errno));
 	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "Private_Clean: %lu", &kib) == 1 || sscanf(line, "Private_Dirty: %lu", &kib) == 1)
+		if (sscanf(line, "Private_Clean: %lu", &kib) == 1 ||
+		    sscanf(line, "Private_Dirty: %lu", &kib) == 1)
 			sum += kib;
 	fclose(file);
 	return (double)sum;
@@ -183,7 +219,8 @@ int64_t measure_cpu_time(pid_t pid)
 	clockid_t clock = CLOCK_PROCESS_CPUTIME_ID;
 
 	if (pid)
-		measure_require(clock_getcpuclockid(pid, &clock) == 0, "no CPU clock of process %d", (int)pid);
+		measure_require(clock_getcpuclockid(pid, &clock) == 0, "no CPU clock of process %d",
+				(int)pid);
 	return read_clock(clock);
 }
 

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * measure.h: what every benchmark and every baseline shares: the clock, the options, quantiles, memory, the line that is printed.
+ * measure.h: what every benchmark and every baseline shares: the clock, the options, quantiles, memory, the
+ * line that is printed.
  *
- * A program measures one question (submit.c) or one peer (baselines/). It runs a round that is not printed, to touch its memory and
- * start its workers, then --rounds that are, and prints a line of JSON for each figure:
+ * A program measures one question (throughput.c) or one peer (baselines/). It runs a round that is not
+ * printed, to touch its memory and start its workers, then --rounds that are, and prints a line of JSON for
+ * each figure:
  *
  *	{"bench":"T1","peer":"crew threads","workers":2,"unit":"ns/task","value":31.4}
  *
- * It checks the answer of each round and ends with status 1 when one is wrong: a figure of wrong answers is none. Status 77 says that
- * it does not apply here. How rounds of several programs are interleaved, and how quiet the machine was, is the business of driver.py.
+ * It checks the answer of each round and ends with status 1 when one is wrong: a figure of wrong answers is
+ * none. Status 77 says that it does not apply here. How rounds of several programs are interleaved, and how
+ * quiet the machine was, is the business of driver.py.
  */
 #ifndef CREW_BENCH_MEASURE_H
 #define CREW_BENCH_MEASURE_H

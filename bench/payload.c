@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * payload.c: P3, how fast do bytes travel? --size bytes to a worker and as many back, one at a time; GB/s of both ways together.
+ * payload.c: P3, how fast do bytes travel? --size bytes to a worker and as many back, one at a time; GB/s of
+ * both ways together.
  *
  *	P3/64 KiB …		by copy: the task returns a copy of its argument
  *	P3/shared/64 KiB …	crew_shared_alloc(): the worker adds one to the first and the last byte; µs, since no byte moves
  *
- * What came back is compared with what was sent, outside the time. A stamp in front differs from turn to turn.
+ * What came back is compared with what was sent, outside the time. A stamp in front differs from turn to
+ * turn.
  */
 #include <stdio.h>
 
@@ -36,8 +38,8 @@ static double copy_turn(crew_executor *ex, unsigned char *data, size_t n, long t
 	begin = measure_now();
 	code = crew_run(ex, &out, echo, crew_bytes_make(data, n));
 	time = measure_now() - begin;
-	measure_require(code == 0 && out.len == n && memcmp(out.data, data, n) == 0, "turn %ld came back wrong, code %s", turn,
-			crew_errname(code));
+	measure_require(code == 0 && out.len == n && memcmp(out.data, data, n) == 0,
+			"turn %ld came back wrong, code %s", turn, crew_errname(code));
 	crew_bytes_free(out);
 	return (double)time;
 }
@@ -50,7 +52,8 @@ static double shared_turn(crew_executor *ex, crew_bytes shared, long turn)
 	int code = crew_run(ex, &y, tick, shared);
 
 	time = measure_now() - begin;
-	measure_require(code == 0 && p[0] == (unsigned char)(first + 1) && p[shared.len - 1] == (unsigned char)(last + 1),
+	measure_require(code == 0 && p[0] == (unsigned char)(first + 1) &&
+				p[shared.len - 1] == (unsigned char)(last + 1),
 			"turn %ld was not seen", turn);
 	return (double)time;
 }
@@ -64,14 +67,16 @@ static void name_of(char *name, size_t size, const char *kind, long bytes)
 }
 
 /* Medians over the turns: the total would be that of the worst. */
-static void copy_round(crew_executor *ex, const struct measure_options *o, unsigned char *data, double *ns, long turns)
+static void copy_round(crew_executor *ex, const struct measure_options *o, unsigned char *data, double *ns,
+		       long turns)
 {
 	char name[64];
 
 	for (long i = 0; i < turns; i++)
 		ns[i] = copy_turn(ex, data, (size_t)o->size, i);
 	name_of(name, sizeof(name), "", o->size);
-	measure_print(name, backend_peer(o), o->workers, "GB/s", 2 * (double)o->size / measure_quantile(ns, (size_t)turns, 0.5));
+	measure_print(name, backend_peer(o), o->workers, "GB/s",
+		      2 * (double)o->size / measure_quantile(ns, (size_t)turns, 0.5));
 }
 
 static void shared_round(crew_executor *ex, const struct measure_options *o, double *ns, long turns)
@@ -85,7 +90,8 @@ static void shared_round(crew_executor *ex, const struct measure_options *o, dou
 		ns[i] = shared_turn(ex, shared, i);
 	crew_shared_free(ex, shared);
 	name_of(name, sizeof(name), "/shared", o->size);
-	measure_print(name, backend_peer(o), o->workers, "us", measure_quantile(ns, (size_t)turns, 0.5) / 1e3);
+	measure_print(name, backend_peer(o), o->workers, "us",
+		      measure_quantile(ns, (size_t)turns, 0.5) / 1e3);
 }
 
 int main(int argc, char **argv)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """report.py: from samples to the table: crew's figure, the target, the best peer of the same run.
 
-A figure is the median of its quiet samples if there are at least ENOUGH of them, else of all, marked with a star. Spread is the quartiles.
-Targets that are ratios are ratios to the peer's median in the same run; none is a figure of another machine, but where the peer is not in Debian
-(Lace, libfork): there the ratio to plain calls, measured once elsewhere, stands for it.
+A figure is the median of its quiet samples if there are at least ENOUGH of them, else of all, marked with a star. Spread
+is the quartiles. Targets that are ratios are ratios to the peer's median in the same run; none is a figure of another
+machine, but where the peer is not in Debian (Lace, libfork): there the ratio to plain calls, measured once elsewhere,
+stands for it.
 """
 
 import json
@@ -79,7 +80,8 @@ class Row:
     """One promise: `bound` gives the limit in this run, or None if what it depends on was not measured."""
 
     def __init__(self, name, what, bench, workers, text, bound, peer="crew threads"):
-        self.name, self.what, self.bench, self.workers, self.text, self.bound, self.peer = name, what, bench, workers, text, bound, peer
+        self.name, self.what, self.bench, self.workers, self.peer = name, what, bench, workers, peer
+        self.text, self.bound = text, bound
 
     def verdict(self, figure, limit):
         if limit is None:

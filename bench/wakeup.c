@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * wakeup.c: T10, after 5 ms of quiet, how long from a submit until the task starts? The task returns the time of its start on a clock
- * that caller and worker share; the caller blocks for it.
+ * wakeup.c: T10, after 5 ms of quiet, how long from a submit until the task starts? The task returns the time
+ * of its start on a clock that caller and worker share; the caller blocks for it.
  */
 #include "backend.h"
 
@@ -22,7 +22,8 @@ static void round_of(crew_executor *ex, double *us, size_t n)
 		measure_pause(QUIET_US * INT64_C(1000));
 		begin = measure_now();
 		code = crew_take(crew_submit(ex, started, (int)i), &start, NULL);
-		measure_require(code == 0 && start >= begin && start <= measure_now(), "a task started out of time");
+		measure_require(code == 0 && start >= begin && start <= measure_now(),
+				"a task started out of time");
 		us[i] = (double)(start - begin) / 1e3;
 	}
 }
@@ -40,9 +41,10 @@ int main(int argc, char **argv)
 		round_of(ex, us, 1);
 		for (int round = 0; round < o.rounds; round++) {
 			round_of(ex, us, n);
-			measure_print(backend_bench(&o, "T10", "T10/processes"), backend_peer(&o), o.workers, "us", measure_quantile(us, n, 0.5));
-			measure_print(backend_bench(&o, "T10/p99", "T10/processes/p99"), backend_peer(&o), o.workers, "us",
-				      measure_quantile(us, n, 0.99));
+			measure_print(backend_bench(&o, "T10", "T10/processes"), backend_peer(&o), o.workers,
+				      "us", measure_quantile(us, n, 0.5));
+			measure_print(backend_bench(&o, "T10/p99", "T10/processes/p99"), backend_peer(&o),
+				      o.workers, "us", measure_quantile(us, n, 0.99));
 		}
 	}
 	return 0;

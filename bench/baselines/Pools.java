@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Pools.java: Java's fixed pool and its ForkJoinPool, asked T1–T10 with the work and the checks of questions.c. Run as a single file.
+ * Pools.java: Java's fixed pool and its ForkJoinPool, asked T1–T10 with the work and the checks of
+ * questions.c. Run as a single file.
  *
  *	java Pools.java --pool fixed|forkjoin --bench T1 --workers 2 --rounds 1
  *
- * Some rounds run before the first that counts, so that the compiler is done: five where a round is short. On the ForkJoinPool a task is a
- * ForkJoinTask, which is its own future; on the fixed pool a Callable in a FutureTask. Grains are calibrated in Java's own code, one thread,
- * as in grains.c.
+ * Some rounds run before the first that counts, so that the compiler is done: five where a round is short. On
+ * the ForkJoinPool a task is a ForkJoinTask, which is its own future; on the fixed pool a Callable in a
+ * FutureTask. Grains are calibrated in Java's own code, one thread, as in grains.c.
  */
 import java.util.ArrayList;
 import java.util.Arrays;

@@ -65,6 +65,9 @@ static long take(struct peer_future *f)
 	return y;
 }
 
-const struct peer peer = {
-	.name = "GLib GThreadPool", .open = open_pool, .close = close_pool, .reopens = 1, .submit = submit, .take = take
-};
+const struct peer peer = { .name = "GLib GThreadPool",
+			   .open = open_pool,
+			   .close = close_pool,
+			   .reopens = 1,
+			   .submit = submit,
+			   .take = take };

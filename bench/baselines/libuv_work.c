@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * libuv_work.c: libuv's uv_queue_work(). Its pool is one for the process, its size an environment variable, and a request belongs to the loop of the
- * thread that made it: each producer has a loop, and waiting is running that loop. It cannot be closed and opened again.
+ * libuv_work.c: libuv's uv_queue_work(). Its pool is one for the process, its size an environment variable,
+ * and a request belongs to the loop of the thread that made it: each producer has a loop, and waiting is
+ * running that loop. It cannot be closed and opened again.
  */
 #include "peer.h"
 
@@ -75,4 +76,6 @@ static long take(struct peer_future *f)
 	return y;
 }
 
-const struct peer peer = { .name = "libuv", .open = open_pool, .close = close_pool, .submit = submit, .take = take };
+const struct peer peer = {
+	.name = "libuv", .open = open_pool, .close = close_pool, .submit = submit, .take = take
+};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * limits.c: what the machine allows, with no pool around it. Nobody beats these; they tell how much a pool adds.
+ * limits.c: what the machine allows, with no pool around it. Nobody beats these; they tell how much a pool
+ * adds.
  *
  *	T2, P2			a word goes to and fro between two threads, two processes, that spin briefly, then sleep in a futex
  *	T2/line, P2/line	the same, spinning for ever: one round trip of a cache line
@@ -46,7 +47,8 @@ static void await(struct table *t, uint32_t value)
 	int64_t begin = t->spin ? measure_now() : 0;
 	uint32_t seen;
 
-	while ((seen = atomic_load_explicit(&t->ball, memory_order_acquire)) != value) { /* pairs with the store in pass() */
+	while ((seen = atomic_load_explicit(&t->ball, memory_order_acquire)) !=
+	       value) { /* pairs with the store in pass() */
 		if (t->for_ever || (t->spin && measure_now() - begin < SPIN_NS))
 			__builtin_ia32_pause();
 		else
@@ -73,7 +75,8 @@ static void *pong(void *arg)
 	return NULL;
 }
 
-static void ping(struct table *t, const struct measure_options *o, double *round_trip_us, double *wake_us, long n, long idle_us)
+static void ping(struct table *t, const struct measure_options *o, double *round_trip_us, double *wake_us,
+		 long n, long idle_us)
 {
 	for (long i = 0; i < n; i++) {
 		uint32_t value = (uint32_t)(2 * i + 1);
@@ -176,7 +179,8 @@ static void fork_and_reap(const struct measure_options *o)
 		for (int i = 0; i < o->workers; i++) {
 			int status;
 
-			measure_require(waitpid(pids[i], &status, 0) == pids[i] && WEXITSTATUS(status) == i, "a child is wrong");
+			measure_require(waitpid(pids[i], &status, 0) == pids[i] && WEXITSTATUS(status) == i,
+					"a child is wrong");
 		}
 		ms[run] = (double)(measure_now() - begin) / 1e6;
 	}

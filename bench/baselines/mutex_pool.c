@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * mutex_pool.c: the pool of the textbooks: a linked list, one mutex, one condition variable, and for each future a mutex and a condition variable
- * of its own. What somebody writes in an afternoon and gets right.
+ * mutex_pool.c: the pool of the textbooks: a linked list, one mutex, one condition variable, and for each
+ * future a mutex and a condition variable of its own. What somebody writes in an afternoon and gets right.
  */
 #include "peer.h"
 
@@ -116,6 +116,9 @@ static long take(struct peer_future *f)
 	return y;
 }
 
-const struct peer peer = {
-	.name = "mutex pool", .open = open_pool, .close = close_pool, .reopens = 1, .submit = submit, .take = take
-};
+const struct peer peer = { .name = "mutex pool",
+			   .open = open_pool,
+			   .close = close_pool,
+			   .reopens = 1,
+			   .submit = submit,
+			   .take = take };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * openmp_tasks.c: OpenMP as gcc has it (libgomp). Its tasks belong to a parallel region whose threads all take part, so there is no producer outside
- * and no future: it is asked what it is made for, fork/join (T3), small tasks (T5) and loops (T6).
+ * openmp_tasks.c: OpenMP as gcc has it (libgomp). Its tasks belong to a parallel region whose threads all
+ * take part, so there is no producer outside and no future: it is asked what it is made for, fork/join (T3),
+ * small tasks (T5) and loops (T6).
  */
 #include "peer.h"
 
@@ -67,6 +68,9 @@ static uint64_t spin(long tasks, long spins)
 	return sum;
 }
 
-const struct peer peer = {
-	.name = "OpenMP (gcc)", .open = open_pool, .close = close_pool, .fib = fib, .scale = scale, .spin = spin
-};
+const struct peer peer = { .name = "OpenMP (gcc)",
+			   .open = open_pool,
+			   .close = close_pool,
+			   .fib = fib,
+			   .scale = scale,
+			   .spin = spin };

@@ -2,8 +2,9 @@
 /*
  * peer.h: what a thread pool of somebody else has to offer to be asked the questions that crew is asked.
  *
- * A peer is one file that defines `peer`; questions.c holds main() and asks. The calls go through pointers, which costs a nanosecond or two
- * to a task that costs the quickest of them more than a hundred. An operation that a peer lacks is NULL: the program then ends with status 77.
+ * A peer is one file that defines `peer`; questions.c holds main() and asks. The calls go through pointers,
+ * which costs a nanosecond or two to a task that costs the quickest of them more than a hundred. An operation
+ * that a peer lacks is NULL: the program then ends with status 77.
  */
 #ifndef CREW_BENCH_PEER_H
 #define CREW_BENCH_PEER_H
@@ -32,7 +33,7 @@ struct peer {
 	/* Whole questions, where a peer has words of its own for them. */
 	long (*fib)(long n);
 	void (*scale)(const double *in, double *out, size_t n); /* out = in * 1.5 + 2 */
-	uint64_t (*spin)(long tasks, long spins);		 /* sum of measure_spin(i, spins) */
+	uint64_t (*spin)(long tasks, long spins);		/* sum of measure_spin(i, spins) */
 };
 
 extern const struct peer peer;

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""pools.py: CPython's executors and multiprocessing.Pool, asked T1, T2 and P1-P6 with the work and the checks of the C programs.
+"""pools.py: CPython's executors and multiprocessing.Pool, asked T1, T2 and P1-P6 with the work and checks of the C programs.
 
     pools.py --pool threads|executor|pool [--start fork|forkserver|spawn] --bench P1 --workers 2 --rounds 1
 

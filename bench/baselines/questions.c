@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * questions.c: T1–T10 put to a peer, as submit.c, pingpong.c … put them to crew: the same work, the same counts, the same checks. When one of
- * those changes, this changes with it. --bench says which question.
+ * questions.c: T1–T10 put to a peer, as throughput.c, pingpong.c … put them to crew: the same work, the same
+ * counts, the same checks. When one of those changes, this changes with it. --bench says which question.
  */
 #include "peer.h"
 
@@ -87,7 +87,8 @@ static void ask_submit(const struct measure_options *o)
 	}
 	submit_round(producers, count, &start);
 	for (int round = 0; round < o->rounds; round++)
-		measure_print(o->bench, peer.name, o->workers, "ns/task", submit_round(producers, count, &start));
+		measure_print(o->bench, peer.name, o->workers, "ns/task",
+			      submit_round(producers, count, &start));
 	for (int i = 0; i < count; i++)
 		free(producers[i].futures);
 }
@@ -142,7 +143,10 @@ static void print_latencies(const struct measure_options *o, double *us, long n)
 static void ask_latency(const struct measure_options *o)
 {
 	bool waking = strcmp(o->bench, "T10") == 0;
-	long n = measure_scaled(o, waking ? WAKES : o->idle_us ? COLD_PINGS : PINGS), idle_us = waking ? 5000 : o->idle_us;
+	long n = measure_scaled(o, waking	? WAKES
+				   : o->idle_us ? COLD_PINGS
+						: PINGS),
+	     idle_us = waking ? 5000 : o->idle_us;
 	double *us = calloc((size_t)n, sizeof(*us));
 
 	measure_require(us != NULL, "out of memory");
@@ -309,7 +313,8 @@ static void ask_idle(const struct measure_options *o)
 		measure_pause(200 * INT64_C(1000000));
 		before = measure_cpu_time(0);
 		measure_pause(measure_scaled(o, 2000 * 1000000l));
-		measure_print(o->bench, peer.name, o->workers, "ms", (double)(measure_cpu_time(0) - before) / 1e6);
+		measure_print(o->bench, peer.name, o->workers, "ms",
+			      (double)(measure_cpu_time(0) - before) / 1e6);
 	}
 }
 
@@ -343,9 +348,18 @@ static const struct question {
 	const char *bench;
 	void (*ask)(const struct measure_options *o);
 } questions[] = {
-	{ "T1", ask_submit },	    { "T4", ask_submit }, { "T2", ask_latency },    { "T2/cold", ask_latency },
-	{ "T2/one-cpu", ask_latency }, { "T3", ask_fib },    { "T5", ask_grain },	    { "T6", ask_map },
-	{ "T7", ask_footprint },    { "T8", ask_idle },	  { "T9", ask_life },	    { "T9/unused", ask_life },
+	{ "T1", ask_submit },
+	{ "T4", ask_submit },
+	{ "T2", ask_latency },
+	{ "T2/cold", ask_latency },
+	{ "T2/one-cpu", ask_latency },
+	{ "T3", ask_fib },
+	{ "T5", ask_grain },
+	{ "T6", ask_map },
+	{ "T7", ask_footprint },
+	{ "T8", ask_idle },
+	{ "T9", ask_life },
+	{ "T9/unused", ask_life },
 	{ "T10", ask_latency },
 };
 

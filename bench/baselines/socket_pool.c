@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * socket_pool.c: a process pool as one writes it by hand in C: a socketpair to each worker, poll(), a window of requests on their way, requests and
- * answers in batches of one write each, or, as most such pools do it, one by one. Asked P1–P6.
+ * socket_pool.c: a process pool as one writes it by hand in C: a socketpair to each worker, poll(), a window
+ * of requests on their way, requests and answers in batches of one write each, or, as most such pools do it,
+ * one by one. Asked P1–P6.
  *
  *	submit → backlog → request ring of a worker → write ─ socketpair ─ read, run, write → poll, read → future
  *
- * A worker that dies closes its end: the request it was in (the oldest on its way) fails, the others go back to the backlog, and another worker is
- * forked. With a window of one that blames nobody wrongly; with a wider one it is a guess, which is why P5 is asked with one.
+ * A worker that dies closes its end: the request it was in (the oldest on its way) fails, the others go back
+ * to the backlog, and another worker is forked. With a window of one that blames nobody wrongly; with a wider
+ * one it is a guess, which is why P5 is asked with one.
  */
 #include <errno.h>
 #include <poll.h>
@@ -344,7 +346,8 @@ static void ask_pingpong(const struct measure_options *o)
 			measure_require(futures[0].y == i + 1, "ping %ld is wrong", i);
 		}
 		if (round >= 0)
-			measure_print(o->bench, peer_name, o->workers, "us", measure_quantile(us, (size_t)n, 0.5));
+			measure_print(o->bench, peer_name, o->workers, "us",
+				      measure_quantile(us, (size_t)n, 0.5));
 	}
 	close_pool();
 	free(us);
@@ -381,7 +384,8 @@ static void ask_payload(const struct measure_options *o)
 			ns[i] = echo_turn(out, back, n);
 		}
 		if (round >= 0)
-			measure_print(o->bench, peer_name, o->workers, "GB/s", 2 * (double)n / measure_quantile(ns, (size_t)turns, 0.5));
+			measure_print(o->bench, peer_name, o->workers, "GB/s",
+				      2 * (double)n / measure_quantile(ns, (size_t)turns, 0.5));
 	}
 	close_pool();
 	free(out);
@@ -439,7 +443,8 @@ static void ask_crash(const struct measure_options *o)
 		double ms = (double)(measure_now() - begin) / 1e6 - (double)n * 10;
 		for (long i = 0; i < n; i++) {
 			failed += futures[i].state == FAILED;
-			measure_require(futures[i].state == FAILED || futures[i].y == i + 1, "result %ld is wrong", i);
+			measure_require(futures[i].state == FAILED || futures[i].y == i + 1,
+					"result %ld is wrong", i);
 		}
 		measure_require(failed == 1, "%ld tasks failed instead of one", failed);
 		measure_print(o->bench, peer_name, o->workers, "ms over the ideal", ms);
@@ -458,7 +463,8 @@ static void ask_footprint(const struct measure_options *o)
 	take_all();
 	for (int i = 0; i < o->workers; i++)
 		kib[i] = measure_private_kib(workers[i].pid);
-	measure_print(o->bench, peer_name, o->workers, "KiB/worker", measure_quantile(kib, (size_t)o->workers, 0.5));
+	measure_print(o->bench, peer_name, o->workers, "KiB/worker",
+		      measure_quantile(kib, (size_t)o->workers, 0.5));
 	close_pool();
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * tbb_arena.cc: oneTBB. Tasks of an outside producer are enqueued in an arena that keeps no place for the caller, and the future is a C++20 atomic that
- * is waited on; oneTBB itself has none. Fork/join and loops run in an arena where the caller has a place, as oneTBB means it.
+ * tbb_arena.cc: oneTBB. Tasks of an outside producer are enqueued in an arena that keeps no place for the
+ * caller, and the future is a C++20 atomic that is waited on; oneTBB itself has none. Fork/join and loops run
+ * in an arena where the caller has a place, as oneTBB means it.
  */
 #include "peer.h"
 
@@ -26,7 +27,8 @@ std::unique_ptr<tbb::task_arena> outside, inside;
 
 void open_pool(int workers)
 {
-	control = std::make_unique<tbb::global_control>(tbb::global_control::max_allowed_parallelism, workers + 1);
+	control = std::make_unique<tbb::global_control>(tbb::global_control::max_allowed_parallelism,
+							workers + 1);
 	outside = std::make_unique<tbb::task_arena>(workers, 0);
 	inside = std::make_unique<tbb::task_arena>(workers, 1);
 }
@@ -83,12 +85,13 @@ long fib(long n)
 void scale(const double *in, double *out, size_t n)
 {
 	inside->execute([=] {
-		tbb::parallel_for(tbb::blocked_range<size_t>(0, n), [=](const tbb::blocked_range<size_t> &range) {
-			for (size_t i = range.begin(); i != range.end(); i++)
-				out[i] = in[i] * 1.5 + 2;
-		});
+		tbb::parallel_for(tbb::blocked_range<size_t>(0, n),
+				  [=](const tbb::blocked_range<size_t> &range) {
+					  for (size_t i = range.begin(); i != range.end(); i++)
+						  out[i] = in[i] * 1.5 + 2;
+				  });
 	});
 }
-}
+} // namespace
 
 const struct peer peer = { "oneTBB", open_pool, close_pool, 0, submit, take, fib, scale, nullptr };

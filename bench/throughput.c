@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * submit.c: what does a task cost from submit to result? T1 (one producer, threads), T4 (four), P1 (processes), and with 16 workers on
- * a small machine P7.
+ * throughput.c: what does a task cost from submit to result? T1 (one producer, threads), T4 (four), P1
+ * (processes), and with 16 workers on a small machine P7.
  *
- * Each producer, a thread outside the pool, submits its share of tasks that do next to nothing, a future each, then takes every result in the
- * order of submission. The time is that of all producers together, from a common start to the last result. Each result is compared.
+ * Each producer, a thread outside the pool, submits its share of tasks that do next to nothing, a future
+ * each, then takes every result in the order of submission. The time is that of all producers together, from
+ * a common start to the last result. Each result is compared.
  */
 #include <pthread.h>
 
@@ -47,7 +48,9 @@ static int64_t run_threads(struct producer *producers, int n, pthread_barrier_t 
 	int64_t begin;
 
 	for (int i = 0; i < n; i++)
-		measure_require(pthread_create(&producers[i].thread, NULL, producer_thread, &producers[i]) == 0, "no thread");
+		measure_require(pthread_create(&producers[i].thread, NULL, producer_thread, &producers[i]) ==
+					0,
+				"no thread");
 	pthread_barrier_wait(start);
 	begin = measure_now();
 	for (int i = 0; i < n; i++)
@@ -85,7 +88,8 @@ int main(int argc, char **argv)
 	measure_options(&o, argc, argv);
 	bench = backend_bench(&o, o.producers == 1 ? "T1" : "T4", o.producers == 1 ? "P1" : "P1/producers");
 	producers = calloc((size_t)o.producers, sizeof(*producers));
-	measure_require(producers && pthread_barrier_init(&start, NULL, (unsigned)o.producers + 1) == 0, "out of memory");
+	measure_require(producers && pthread_barrier_init(&start, NULL, (unsigned)o.producers + 1) == 0,
+			"out of memory");
 	CREW_SCOPE (ex, backend_open(&o)) {
 		long n = measure_scaled(&o, (backend_is(&o, "processes") ? 200000 : 1000000) / o.producers);
 
@@ -97,7 +101,8 @@ int main(int argc, char **argv)
 		}
 		round_of(producers, o.producers, &start);
 		for (int round = 0; round < o.rounds; round++)
-			measure_print(bench, backend_peer(&o), o.workers, "ns/task", round_of(producers, o.producers, &start));
+			measure_print(bench, backend_peer(&o), o.workers, "ns/task",
+				      round_of(producers, o.producers, &start));
 		for (int i = 0; i < o.producers; i++)
 			free(producers[i].futures);
 	}
