@@ -92,7 +92,7 @@ def plan(build):
     crew("T7", "footprint")
     peers("T7", threads, quick=["java-forkjoin", "mutex_pool"])
     crew("T8", "idle", workers=(4,))
-    peers("T8", threads, workers=(4,))
+    peers("T8", threads[:4], workers=(4,))
     crew("T9", "life", workers=(4,))
     peers("T9", ["limits", "mutex_pool", "glib_pool", "java-fixed", "java-forkjoin"], workers=(4,),
           quick=["mutex_pool", "glib_pool"])

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Pools.java: Java's fixed pool and its ForkJoinPool, asked T1–T10 with the work and the checks of
+ * Pools.java: Java's fixed pool and its ForkJoinPool, asked T1–T10 but T8 with the work and the checks of
  * questions.c. Run as a single file.
  *
  *	java Pools.java --pool fixed|forkjoin --bench T1 --workers 2 --rounds 1
@@ -9,9 +9,7 @@
  * the ForkJoinPool a task is a ForkJoinTask, which is its own future; on the fixed pool a Callable in a
  * FutureTask. Grains are calibrated in Java's own code, one thread, as in grains.c.
  */
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CountDownLatch;
@@ -405,36 +403,6 @@ public class Pools {
 		print(bench, "B/task", (double) (after - before) / n);
 	}
 
-	/* Of the pool's own threads: the machine's compiler and collector are no part of the pool. */
-	static long cpuTime(List<Long> threads) {
-		var bean = java.lang.management.ManagementFactory.getThreadMXBean();
-		long sum = 0;
-
-		for (long id : threads)
-			sum += Math.max(0, bean.getThreadCpuTime(id));
-		return sum;
-	}
-
-	static List<Long> poolThreads() {
-		List<Long> ids = new ArrayList<>();
-
-		for (Thread thread : Thread.getAllStackTraces().keySet())
-			if (thread.getName().startsWith("pool-") || thread.getName().startsWith("ForkJoinPool-"))
-				ids.add(thread.getId());
-		return ids;
-	}
-
-	static void askIdle(ExecutorService ex) throws Exception {
-		for (int round = 0; round < rounds; round++) {
-			pings(ex, 1000, false);
-			Thread.sleep(200);
-			List<Long> threads = poolThreads();
-			long before = cpuTime(threads);
-			Thread.sleep(scaled(2000));
-			print(bench, "ms", (cpuTime(threads) - before) / 1e6);
-		}
-	}
-
 	static void askLife() throws Exception {
 		sample("us", WARM_UP, () -> {
 			double[] us = new double[Math.max(1, scaled(50))];
@@ -462,7 +430,6 @@ public class Pools {
 		case "T10" -> askLatency(ex, true);
 		case "T5" -> askGrain(ex);
 		case "T7" -> askFootprint(ex);
-		case "T8" -> askIdle(ex);
 		case "T9", "T9/unused" -> askLife();
 		case "T3" -> {
 			if (!forkJoin)
