@@ -213,14 +213,15 @@ static void job_start(struct job *job, const struct test *test)
 {
 	static uint64_t runs;
 	pid_t runner = getpid();
-	int64_t factor = environment("TEST_LIMIT", 1) * (TEST_TSAN ? 8 : TEST_ASAN ? 4 : 1);
+	const char *limit = getenv("TEST_LIMIT");
+	double factor = (limit && atof(limit) > 0 ? atof(limit) : 1) * (TEST_TSAN ? 8 : TEST_ASAN ? 4 : 1);
 
 	memset(job->report, 0, sizeof *job->report);
 	job->test = test;
 	job->output = memfd_create("test output", MFD_CLOEXEC);
 	fcntl(job->output, F_SETFL, O_APPEND);
 	job->started = test_now_ms();
-	job->deadline = job->started + test->seconds * 1000 * factor;
+	job->deadline = job->started + (int64_t)(test->seconds * 1000 * factor);
 	random_state = seed + runs++ * 0x632be59bd9b4e019u;
 	fflush(NULL);
 	job->pid = fork();
