@@ -2,21 +2,35 @@
 /*
  * backlog.c: tasks for which the ring has no room yet. There may be a million of them; they cost private memory only.
  *
- * Nodes live in chunks and are known by index, so that a future can name its node in the 16 bytes it has, and a wrong name is found out. The queue is a
+ * Nodes of 64 bytes live in chunks and are known by index, so that a future can name its node in the 16 bytes it has, and a wrong name is found out. The queue is a
  * list through the nodes. Once any task had a priority, new ones go to a heap instead; what was queued before counts as priority 0, waiting longest.
  *
  * Ageing costs nothing: of two tasks the one with the larger  priority × AGE - number  goes first, where number counts submissions. The order of two keys
  * never changes, and any task is overtaken by at most AGE younger ones for each level that they are above it.
  */
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "process/process_executor.h"
 
-enum { CHUNK_NODES = 256, AGE = 4096 };
+enum { CHUNK_NODES = 4096, KEPT = 4, AGE = 4096 };
+#define CHUNK_SIZE (CHUNK_NODES * sizeof(struct waiting))
 
 static struct waiting *node(struct backlog *b, uint32_t index)
 {
 	return &b->chunks[index / CHUNK_NODES][index % CHUNK_NODES];
+}
+
+static void chain_chunk(struct backlog *b, uint32_t chunk)
+{
+	for (uint32_t i = CHUNK_NODES; i-- > 0;) {
+		struct waiting *w = &b->chunks[chunk][i];
+
+		w->f = NULL;
+		w->next = b->free;
+		b->free = chunk * CHUNK_NODES + i + 1;
+	}
 }
 
 static bool grow(struct backlog *b)
@@ -29,59 +43,35 @@ static bool grow(struct backlog *b)
 			return false;
 		b->chunks = chunks;
 	}
-	chunk = aligned_alloc(128, CHUNK_NODES * sizeof *chunk);
-	if (!chunk)
+	/* all its pages at once: they are about to be used, and one by one cost three times as much */
+	chunk = mmap(NULL, CHUNK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (chunk == MAP_FAILED)
 		return false;
 	b->chunks[b->chunk_count++] = chunk;
 	b->total += CHUNK_NODES;
-	for (uint32_t i = CHUNK_NODES; i-- > 0;) {
-		chunk[i].f = NULL;
-		chunk[i].next = b->free;
-		b->free = b->total - CHUNK_NODES + i + 1;
-	}
+	chain_chunk(b, b->chunk_count - 1);
 	return true;
-}
-
-bool crew__backlog_reserve(struct backlog *b)
-{
-	return b->free || grow(b);
-}
-
-struct waiting *crew__backlog_new(struct backlog *b, uint32_t *ret_index)
-{
-	struct waiting *w;
-
-	if (!crew__backlog_reserve(b))
-		return NULL;
-	*ret_index = b->free - 1;
-	w = node(b, *ret_index);
-	b->free = w->next;
-	w->next = 0;
-	return w;
 }
 
 /* When the last one has left, a burst's chunks go too. */
 static void shrink(struct backlog *b)
 {
-	enum { KEPT = 4 };
-
-	if (b->chunk_count <= 4 * KEPT)
+	if (b->chunk_count <= 16 * KEPT)
 		return;
 	while (b->chunk_count > KEPT)
-		free(b->chunks[--b->chunk_count]);
+		munmap(b->chunks[--b->chunk_count], CHUNK_SIZE);
 	b->total = KEPT * CHUNK_NODES;
 	b->free = 0;
-	for (uint32_t i = b->total; i-- > 0;) {
-		node(b, i)->f = NULL;
-		node(b, i)->next = b->free;
-		b->free = i + 1;
-	}
+	for (uint32_t chunk = KEPT; chunk-- > 0;)
+		chain_chunk(b, chunk);
 }
 
 static void node_free(struct backlog *b, uint32_t index)
 {
 	struct waiting *w = node(b, index);
 
+	if (w->apart)
+		free(w->heap);
 	w->f = NULL;
 	w->next = b->free;
 	b->free = index + 1;
@@ -89,55 +79,43 @@ static void node_free(struct backlog *b, uint32_t index)
 
 /* ---- the heap ---- */
 
-static bool before(struct backlog *b, uint32_t x, uint32_t y)
-{
-	return node(b, x)->key > node(b, y)->key;
-}
-
 static void sift_up(struct backlog *b, size_t i)
 {
-	while (i > 0 && before(b, b->heap[i], b->heap[(i - 1) / 2])) {
-		uint32_t other = b->heap[(i - 1) / 2];
+	struct ranked moving = b->heap[i];
 
-		b->heap[(i - 1) / 2] = b->heap[i];
-		b->heap[i] = other;
-		i = (i - 1) / 2;
-	}
+	for (; i > 0 && moving.key > b->heap[(i - 1) / 2].key; i = (i - 1) / 2)
+		b->heap[i] = b->heap[(i - 1) / 2];
+	b->heap[i] = moving;
 }
 
 static void sift_down(struct backlog *b)
 {
-	size_t i = 0;
+	struct ranked moving = b->heap[0];
+	size_t i = 0, child;
 
-	for (;;) {
-		size_t child = 2 * i + 1;
-		uint32_t other;
-
-		if (child >= b->heap_count)
-			return;
-		if (child + 1 < b->heap_count && before(b, b->heap[child + 1], b->heap[child]))
+	while ((child = 2 * i + 1) < b->heap_count) {
+		if (child + 1 < b->heap_count && b->heap[child + 1].key > b->heap[child].key)
 			child++;
-		if (!before(b, b->heap[child], b->heap[i]))
-			return;
-		other = b->heap[child];
-		b->heap[child] = b->heap[i];
-		b->heap[i] = other;
+		if (b->heap[child].key <= moving.key)
+			break;
+		b->heap[i] = b->heap[child];
 		i = child;
 	}
+	b->heap[i] = moving;
 }
 
-static bool heap_push(struct backlog *b, uint32_t index)
+static bool heap_push(struct backlog *b, uint32_t index, int64_t key)
 {
 	if (b->heap_count == b->heap_capacity) {
 		size_t capacity = b->heap_capacity ? 2 * b->heap_capacity : 64;
-		uint32_t *heap = realloc(b->heap, capacity * sizeof *heap);
+		struct ranked *heap = realloc(b->heap, capacity * sizeof *heap);
 
 		if (!heap)
 			return false;
 		b->heap = heap;
 		b->heap_capacity = capacity;
 	}
-	b->heap[b->heap_count++] = index;
+	b->heap[b->heap_count++] = (struct ranked){ key, index };
 	sift_up(b, b->heap_count - 1);
 	return true;
 }
@@ -171,16 +149,51 @@ static void enqueue(struct backlog *b, uint32_t index)
 		b->last = index + 1;
 }
 
-void crew__backlog_push(struct backlog *b, uint32_t index, int priority)
+/* f's job, in 64 bytes if it fits. */
+static bool fill(struct waiting *w, const struct job *job)
 {
-	struct waiting *w = node(b, index);
+	size_t n = job->flags & JOB_EXTENT ? sizeof(struct extent) : job->size;
+	unsigned char *to = w->payload;
 
+	w->task = job->task;
+	w->size = job->size;
+	w->flags = (uint8_t)job->flags;
+	w->apart = n > WAITING_PAYLOAD;
+	if (w->apart)
+		to = w->heap = malloc(n);
+	if (!to)
+		return false;
+	memcpy(to, job->payload, n);
+	return true;
+}
+
+const unsigned char *crew__backlog_payload(const struct waiting *w)
+{
+	return w->apart ? w->heap : w->payload;
+}
+
+bool crew__backlog_push(struct backlog *b, crew_future *f, const struct job *job, uint8_t epoch, uint64_t number, int priority)
+{
+	struct waiting *w;
+	uint32_t index;
+
+	if (!b->free && !grow(b))
+		return false;
+	index = b->free - 1;
+	w = node(b, index);
+	if (!fill(w, job))
+		return false;
+	b->free = w->next;
 	b->count++;
+	w->f = f;
+	w->epoch = epoch;
+	w->number = number;
+	w->next = 0;
+	f->value.word[0] = mark_waiting(index);
 	b->prioritised |= priority != 0;
-	w->key = crew__backlog_key(priority, w->number);
-	w->f->value.word[0] = mark_waiting(index);
-	if (!b->prioritised || !heap_push(b, index)) /* without memory for the heap its priority is lost, not the task */
-		enqueue(b, index);
+	if (!b->prioritised || !heap_push(b, index, crew__backlog_key(priority, number)))
+		enqueue(b, index); /* without memory for the heap its priority is lost, not the task */
+	return true;
 }
 
 /* Drop what was cancelled from both fronts. */
@@ -194,8 +207,8 @@ static void skip_cancelled(struct backlog *b)
 			b->last = 0;
 		node_free(b, index);
 	}
-	while (b->heap_count && !node(b, b->heap[0])->f) {
-		uint32_t index = b->heap[0];
+	while (b->heap_count && !node(b, b->heap[0].index)->f) {
+		uint32_t index = b->heap[0].index;
 
 		heap_pop(b);
 		node_free(b, index);
@@ -206,7 +219,7 @@ static void skip_cancelled(struct backlog *b)
 
 static bool queue_is_first(struct backlog *b)
 {
-	return b->first && (!b->heap_count || node(b, b->first - 1)->key >= node(b, b->heap[0])->key);
+	return b->first && (!b->heap_count || crew__backlog_key(0, node(b, b->first - 1)->number) >= b->heap[0].key);
 }
 
 struct waiting *crew__backlog_first(struct backlog *b)
@@ -216,7 +229,7 @@ struct waiting *crew__backlog_first(struct backlog *b)
 	if (b->count == 0)
 		return NULL;
 	skip_cancelled(b);
-	return queue_is_first(b) ? node(b, b->first - 1) : node(b, b->heap[0]);
+	return queue_is_first(b) ? node(b, b->first - 1) : node(b, b->heap[0].index);
 }
 
 /* Right after crew__backlog_first(), whose node stays readable until the next call. */
@@ -231,7 +244,7 @@ void crew__backlog_pop(struct backlog *b)
 		if (!b->first)
 			b->last = 0;
 	} else {
-		index = b->heap[0];
+		index = b->heap[0].index;
 		heap_pop(b);
 	}
 	node_free(b, index);
@@ -259,7 +272,7 @@ void crew__backlog_drop(struct backlog *b, struct waiting *w)
 void crew__backlog_fini(struct backlog *b)
 {
 	for (uint32_t i = 0; i < b->chunk_count; i++)
-		free(b->chunks[i]);
+		munmap(b->chunks[i], CHUNK_SIZE);
 	free(b->chunks);
 	free(b->heap);
 }

@@ -294,8 +294,8 @@ static bool fail_backlog(struct process_executor *p, int code, const char *text,
 
 		if (batch->n == BATCH_ITEMS)
 			return true;
-		if (w->job.flags & JOB_EXTENT)
-			crew__free_extent(p, &w->job);
+		if (w->flags & JOB_EXTENT)
+			crew__free_extent(p, w->payload);
 		crew__claim(w->f);
 		*s = (struct settled){ .f = w->f, .epoch = w->epoch, .error = crew__error_make(task_of(w->f), code, "%s", text) };
 		batch->n++;

@@ -74,11 +74,11 @@ static int number_at(struct process_executor *p, struct process_port *port, cons
 
 /* ---- arguments ---- */
 
-void crew__free_extent(struct process_executor *p, const struct job *job)
+void crew__free_extent(struct process_executor *p, const unsigned char *payload)
 {
 	struct extent extent;
 
-	memcpy(&extent, job->payload, sizeof extent);
+	memcpy(&extent, payload, sizeof extent);
 	crew__arena_free(&p->in, extent.offset, extent.size);
 }
 
@@ -112,12 +112,6 @@ static int pack_into(struct process_executor *p, struct job *job, const crew_tas
 	memcpy(job->payload, &extent, sizeof extent);
 	job->flags |= JOB_EXTENT;
 	return 0;
-}
-
-/* How much of the payload counts. */
-static size_t payload_of(const struct job *job)
-{
-	return job->flags & JOB_EXTENT ? sizeof(struct extent) : job->size;
 }
 
 /* ---- the ring; the lock is held ---- */
@@ -175,22 +169,38 @@ static bool find_room(struct process_executor *p, struct batch *batch)
 	}
 }
 
-/* Fill the cell of the next ticket, whose slot is free. A header is filled already; who sees the ticket sees all of it. */
-static void place(struct process_executor *p, crew_future *f, const struct job *from, uint8_t epoch, uint64_t number)
+/* What a cell is filled from: a submit's arguments, or a node of the backlog. */
+struct source {
+	crew_future *f;
+	uint32_t task, size, flags;
+	const void *payload;
+	uint8_t epoch;
+	uint64_t number;
+};
+
+static size_t payload_of(uint32_t flags, uint32_t size)
+{
+	return flags & JOB_EXTENT ? sizeof(struct extent) : size;
+}
+
+/* Fill the cell of the next ticket, whose slot is free. Who sees the ticket sees all of it. */
+static void place(struct process_executor *p, const struct source *from)
 {
 	uint64_t ticket = p->tail++;
 	struct entry *e = &p->entries[ticket & p->ring.mask];
 	struct cell *cell = ring_cell(&p->ring, ticket);
+	crew_future *f = from->f;
+	struct annex *a = annex_of(f);
 
 	cell->job.task = from->task;
 	cell->job.size = from->size;
 	cell->job.flags = from->flags | (ck_pr_load_32(&f->state) & (STATE_NOTIFY | STATE_WAITER) ? JOB_NOTE : 0);
-	cell->job.deadline = from->deadline;
-	memcpy(cell->job.payload, from->payload, payload_of(from));
+	cell->job.deadline = a ? a->deadline : NEVER;
+	memcpy(cell->job.payload, from->payload, payload_of(from->flags, from->size));
 	e->f = f;
 	e->ticket = ticket;
-	e->number = number;
-	e->epoch = epoch;
+	e->number = from->number;
+	e->epoch = from->epoch;
 	e->suspect = 0;
 	f->value.word[0] = mark_ticket(ticket);
 	__builtin_prefetch(ring_cell(&p->ring, ticket + 2), 1);
@@ -203,7 +213,7 @@ static uint64_t publish(struct process_executor *p)
 {
 	ck_pr_fence_release();
 	ck_pr_fas_64(&p->ring.pub->tail, p->tail);
-	ck_pr_fence_memory();
+	ck_pr_fence_atomic_load();
 	return p->tail;
 }
 
@@ -236,7 +246,7 @@ bool crew__pump(struct process_executor *p, struct batch *batch, uint32_t most)
 	uint32_t n = 0;
 
 	while (n < most && (w = crew__backlog_first(&p->backlog)) && find_room(p, batch)) {
-		place(p, w->f, &w->job, w->epoch, w->number);
+		place(p, &(struct source){ w->f, w->task, w->size, w->flags, crew__backlog_payload(w), w->epoch, w->number });
 		crew__backlog_pop(&p->backlog);
 		n++;
 	}
@@ -251,22 +261,6 @@ static int priority_of(const crew_future *f)
 	return a ? a->priority : 0;
 }
 
-static bool put_back(struct process_executor *p, crew_future *f, const struct job *job, uint8_t epoch, uint64_t number)
-{
-	uint32_t index;
-	struct waiting *w = crew__backlog_new(&p->backlog, &index);
-
-	if (!w)
-		return false;
-	w->f = f;
-	w->epoch = epoch;
-	w->number = number;
-	memcpy(&w->job, job, offsetof(struct job, payload) + payload_of(job));
-	crew__backlog_push(&p->backlog, index, priority_of(f));
-	crew__tell_hunger(p);
-	return true;
-}
-
 bool crew__withdraw(struct process_executor *p, const struct entry *e, uint32_t status)
 {
 	uint64_t *place = ring_claim(&p->ring, e->ticket), word = ck_pr_load_64(place);
@@ -279,8 +273,9 @@ bool crew__withdraw(struct process_executor *p, const struct entry *e, uint32_t 
 
 bool crew__offer_again(struct process_executor *p, struct entry *e)
 {
-	if (!put_back(p, e->f, &ring_cell(&p->ring, e->ticket)->job, e->epoch, e->number))
+	if (!crew__backlog_push(&p->backlog, e->f, &ring_cell(&p->ring, e->ticket)->job, e->epoch, e->number, priority_of(e->f)))
 		return false;
+	crew__tell_hunger(p);
 	e->f = NULL;
 	if (e->waiters) /* they look where it is now */
 		crew__futex_wake(word_futex(ring_claim(&p->ring, e->ticket)), INT_MAX, true);
@@ -289,15 +284,6 @@ bool crew__offer_again(struct process_executor *p, struct entry *e)
 
 /* ---- submit ---- */
 
-static void fill(struct job *job, crew_future *f, uint32_t number)
-{
-	struct annex *a = annex_of(f);
-
-	job->task = number;
-	job->flags = 0;
-	job->deadline = a ? a->deadline : NEVER;
-}
-
 /* What is in the ring, not begun, and comes after a newcomer, leaves it again. */
 static void make_way(struct process_executor *p, int64_t key)
 {
@@ -305,8 +291,9 @@ static void make_way(struct process_executor *p, int64_t key)
 		struct entry *e = &p->entries[ticket & p->ring.mask];
 
 		if (e->f && e->ticket == ticket && crew__backlog_key(priority_of(e->f), e->number) < key &&
-		    crew__backlog_reserve(&p->backlog) && crew__withdraw(p, e, WORD_MOVED))
-			crew__offer_again(p, e);
+		    crew__withdraw(p, e, WORD_MOVED) && !crew__offer_again(p, e))
+			ck_pr_store_64(ring_claim(&p->ring, ticket), word_make(ticket, 0, WORD_QUEUED)); /* no memory: it stays; its
+				ticket may have been passed over meanwhile, which the sweep finds */
 	}
 }
 
@@ -324,11 +311,12 @@ static int take_in(struct process_executor *p, crew_future *f, const struct job 
 		make_way(p, crew__backlog_key(priority, number));
 	}
 	if (likely(p->backlog.count == 0) && find_room(p, batch)) {
-		place(p, f, job, epoch, number);
+		place(p, &(struct source){ f, job->task, job->size, job->flags, job->payload, epoch, number });
 		*ret_tail = publish(p);
 	} else {
-		if (!put_back(p, f, job, epoch, number))
+		if (!crew__backlog_push(&p->backlog, f, job, epoch, number, priority))
 			return -ENOMEM;
+		crew__tell_hunger(p);
 		if (p->backlog.prioritised ? crew__pump(p, batch, BATCH_ITEMS) : publish_holes(p))
 			*ret_tail = p->tail;
 	}
@@ -354,7 +342,8 @@ int crew__process_submit(crew_executor *ex, struct port *base, crew_future *f, c
 	if (unlikely(rc))
 		return rc;
 	batch.n = 0;
-	fill(&job, f, number);
+	job.task = number;
+	job.flags = 0;
 	rc = pack_into(p, &job, task, arguments);
 	if (unlikely(rc))
 		return rc;
@@ -364,7 +353,7 @@ int crew__process_submit(crew_executor *ex, struct port *base, crew_future *f, c
 		tail = p->tail;
 	pthread_mutex_unlock(&p->lock);
 	if (unlikely(rc) && (job.flags & JOB_EXTENT))
-		crew__free_extent(p, &job);
+		crew__free_extent(p, job.payload);
 	if (tail)
 		crew__ring_published(&p->ring, tail);
 	if (batch.n)

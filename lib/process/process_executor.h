@@ -19,7 +19,7 @@
 #include "process/arena.h"
 #include "process/zygote.h"
 
-enum { BATCH_ITEMS = 64, EPOCHS = 8, STRIKES = 3, TICK_FAST_MS = 20, TICK_SLOW_MS = 250, OBITUARY_MS = 100 };
+enum { WAITING_PAYLOAD = 32, BATCH_ITEMS = 64, EPOCHS = 8, STRIKES = 3, TICK_FAST_MS = 20, TICK_SLOW_MS = 250, OBITUARY_MS = 100 };
 
 /* What the parent knows of a slot. */
 struct entry {
@@ -33,13 +33,19 @@ struct entry {
 
 /* A future that is not in the ring yet, with all that its worker must know. */
 struct waiting {
-	crew_future *f; /* NULL: free, or cancelled */
+	crew_future *f;	 /* NULL: free, or cancelled */
 	uint64_t number; /* of its submission */
-	int64_t key;	 /* the larger goes first */
 	uint32_t next;	 /* list of free ones, or queue */
-	uint8_t epoch;
-	struct job job;
+	uint32_t task, size; /* as in its job; so is the rest */
+	uint8_t flags, epoch;
+	bool apart; /* the payload has more bytes than there are here: it is in the heap */
+	union {
+		unsigned char payload[WAITING_PAYLOAD];
+		void *heap;
+		struct extent extent;
+	};
 };
+_Static_assert(sizeof(struct waiting) == 64, "a million of these may wait");
 
 /* Memory of rw that a worker may put large answers in. */
 struct grant {
@@ -105,7 +111,10 @@ struct backlog {
 	uint32_t chunk_count, total; /* nodes that exist */
 	uint32_t free;		     /* first free node + 1 */
 	uint32_t first, last;	     /* queue of plain ones, + 1; 0: empty */
-	uint32_t *heap;		     /* of those with a priority; by key */
+	struct ranked {
+		int64_t key; /* the larger goes first */
+		uint32_t index;
+	} *heap; /* once there are priorities */
 	size_t heap_count, heap_capacity;
 	size_t count;	      /* live ones in both */
 	uint64_t numbered;
@@ -162,14 +171,14 @@ struct process_port {
 };
 
 /* ---- backlog.c; the lock is held ---- */
-bool crew__backlog_reserve(struct backlog *b); /* the next new will succeed */
-struct waiting *crew__backlog_new(struct backlog *b, uint32_t *ret_index); /* NULL: no memory */
-void crew__backlog_push(struct backlog *b, uint32_t index, int priority); /* its number is set; it goes where that belongs */
+/* Put f in line where its number belongs; the job is copied. False: no memory. */
+bool crew__backlog_push(struct backlog *b, crew_future *f, const struct job *job, uint8_t epoch, uint64_t number, int priority);
 int64_t crew__backlog_key(int priority, uint64_t number);
 struct waiting *crew__backlog_first(struct backlog *b);	  /* who is next; NULL: nobody */
 void crew__backlog_pop(struct backlog *b);		  /* that one leaves */
 struct waiting *crew__backlog_find(struct backlog *b, const crew_future *f); /* by f's mark; NULL: not here */
 void crew__backlog_drop(struct backlog *b, struct waiting *w); /* cancelled */
+const unsigned char *crew__backlog_payload(const struct waiting *w);
 void crew__backlog_fini(struct backlog *b);
 
 /* f->value.word[0] while it is ours: where to look for it. Whatever it says is checked against the place it names. */
@@ -191,7 +200,7 @@ bool crew__pump(struct process_executor *p, struct batch *batch, uint32_t most);
 bool crew__withdraw(struct process_executor *p, const struct entry *e, uint32_t status);
 /* An entry that was withdrawn goes to the backlog, where its number belongs; the lock is held. False: no memory. */
 bool crew__offer_again(struct process_executor *p, struct entry *e);
-void crew__free_extent(struct process_executor *p, const struct job *job);
+void crew__free_extent(struct process_executor *p, const unsigned char *payload); /* the payload is an extent */
 void crew__tell_hunger(struct process_executor *p); /* bring pub->hungry up to date; the lock is held */
 
 /* ---- settle.c ---- */

@@ -243,7 +243,7 @@ static int take_back(struct process_executor *p, struct entry *e)
 	if (crew__withdraw(p, e, WORD_CANCELLED)) {
 		e->f = NULL;
 		if (job->flags & JOB_EXTENT)
-			crew__free_extent(p, job);
+			crew__free_extent(p, job->payload);
 		if (e->waiters)
 			crew__futex_wake(word_futex(place), INT_MAX, true);
 		crew__settle_gone(p, e->epoch);
@@ -270,8 +270,8 @@ int crew__process_cancel(crew_executor *ex, crew_future *f)
 	e = crew__entry_of(p, f);
 	w = e ? NULL : crew__backlog_find(&p->backlog, f);
 	if (w) {
-		if (w->job.flags & JOB_EXTENT)
-			crew__free_extent(p, &w->job);
+		if (w->flags & JOB_EXTENT)
+			crew__free_extent(p, w->payload);
 		crew__settle_gone(p, w->epoch);
 		crew__backlog_drop(&p->backlog, w);
 		rc = 1;

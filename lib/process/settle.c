@@ -49,7 +49,7 @@ static struct settled *take_out(struct process_executor *p, struct entry *e, str
 	s->epoch = e->epoch;
 	e->f = NULL;
 	if (job->flags & JOB_EXTENT)
-		crew__free_extent(p, job);
+		crew__free_extent(p, job->payload);
 	if (e->waiters)
 		crew__futex_wake(word_futex(ring_claim(&p->ring, e->ticket)), INT_MAX, true);
 	crew__claim(s->f); /* unless refresh did it already */
