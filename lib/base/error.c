@@ -6,6 +6,7 @@
  */
 #include <crew/base.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,7 @@ const char *crew_version(void)
 
 static int errno_of(int code)
 {
-	return code < 0 ? -code : code;
+	return code < 0 && code != INT_MIN ? -code : code;
 }
 
 const char *crew_strerror(int code)
