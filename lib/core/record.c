@@ -29,6 +29,13 @@ __thread uint64_t crew__last_id __attribute__((__tls_model__("initial-exec")));
 
 /* ---- slabs ---- */
 
+/*
+ * LeakSanitizer looks for pointers in the heap, not in mappings. Where it is there it is told of the slabs, so that what the records of an executor still
+ * open at the program's exit own (annexes, results) is no leak to it.
+ */
+void __lsan_register_root_region(const void *p, size_t size) __attribute__((__weak__));
+void __lsan_unregister_root_region(const void *p, size_t size) __attribute__((__weak__));
+
 static void *map_aligned(size_t size)
 {
 	unsigned char *p = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -55,12 +62,16 @@ static struct slab *slab_new(crew_executor *ex)
 		munmap(slab, SLAB_SIZE);
 		return NULL;
 	}
+	if (__lsan_register_root_region)
+		__lsan_register_root_region(slab, SLAB_SIZE);
 	return slab;
 }
 
 static void slab_free(struct slab *slab)
 {
 	crew__slab_map_clear(slab);
+	if (__lsan_unregister_root_region)
+		__lsan_unregister_root_region(slab, SLAB_SIZE);
 	munmap(slab, SLAB_SIZE);
 }
 
