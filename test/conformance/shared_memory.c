@@ -160,7 +160,7 @@ TEST_EACH(too_much_shared_memory_is_refused, ex)
 
 	CHECK(at.data == NULL && at.len == 0);
 	CHECK(errno == ENOMEM || errno == EFBIG || errno == EINVAL || errno == EOVERFLOW);
-	CHECK_EQ(crew_run(ex, &y, fill, crew_bytes_make(NULL, 0), 1), 0);
+	CHECK_EQ(crew_run(ex, &y, fill, crew_bytes_make(&y, sizeof y), 1), 0);
 	crew_shared_free(ex, at); /* nothing */
 }
 
