@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * spawn.h: fork and join inside a task, in Cilk's words (no process is involved; CREW_START_SPAWN is another thing).
+ * spawn.h: fork and join inside a task, in Cilk's words (no process is involved; CREW_START_SPAWN is
+ * another thing).
  *
  *	crew_spawn(fib, a, n - 1);	a may run elsewhere from here on; its frame lives on this stack
  *	long b = fib(n - 2);
  *	return crew_sync(fib, a) + b;
  *
- * crew_spawn is a declaration: it belongs in a block, not behind an `if (…)` alone, and must not be jumped over by goto or
- * case. In a loop's block it is joined at the end of each turn, that is, serially: use crew_for(). `name` lives in a
- * namespace of its own. Syncs may come in any order; the last spawned first is the fastest. A second sync of one name gives the same value
- * again. What is not synced is joined at the end of its block, on every way out of it but longjmp and
- * pthread_exit, which are forbidden across it. A raise in a spawned call marks the enclosing task.
+ * crew_spawn is a declaration: it belongs in a block, not behind an `if (…)` alone, and must not be
+ * jumped over by goto or case. In a loop's block it is joined at the end of each turn, that is,
+ * serially: use crew_for(). `name` lives in a namespace of its own. Syncs may come in any order; the
+ * last spawned first is the fastest. A second sync of one name gives the same value again. What is not
+ * synced is joined at the end of its block, on every way out of it but longjmp and pthread_exit, which
+ * are forbidden across it. A raise in a spawned call marks the enclosing task.
  *
- * On a worker thread a spawn is a push on the worker's own stack of frames, with no fence and no atomic: the owner tells the
- * frames it keeps private (from `split` up) from those thieves may take (below). `limit` is the one word that others write: a
- * thief that wants work sets it to 0, which sends the next spawn down the slow path, where some frames are made public. Anywhere
- * else all words are 0, and both are plain calls. After Lace (van Dijk, van de Pol, 2014).
+ * On a worker thread a spawn is a push on the worker's own stack of frames, with no fence and no
+ * atomic: the owner tells the frames it keeps private (from `split` up) from those thieves may take
+ * (below). `limit` is the one word that others write: a thief that wants work sets it to 0, which sends
+ * the next spawn down the slow path, where some frames are made public. Anywhere else all words are 0,
+ * and both are plain calls. After Lace (van Dijk, van de Pol, 2014).
  */
 #pragma GCC system_header
 #ifndef CREW_SPAWN_H
@@ -59,14 +62,17 @@ CREW__INLINE struct crew_frame **crew__push(struct crew_frame *frame)
 /* True: the frame is ours again and its function is to be called here. */
 CREW__INLINE bool crew__pop(struct crew_frame *frame, struct crew_frame **slot)
 {
-	if (__builtin_expect(slot >= crew_frames.split && (uintptr_t)(slot) + sizeof(slot) == (uintptr_t)crew_frames.head, 1)) {
+	bool top = (uintptr_t)slot + sizeof slot == (uintptr_t)crew_frames.head;
+
+	if (__builtin_expect(slot >= crew_frames.split && top, 1)) {
 		crew_frames.head = slot;
 		return true;
 	}
 	return !crew_sync_slow(frame, slot);
 }
 
-/* The frame is shared and lies in memory; the joint is the spawner's alone, lives in registers and remembers what is still to be done. */
+/* The frame is shared and lies in memory; the joint is the spawner's alone, lives in registers and remembers
+   what is still to be done. */
 #define CREW__SPAWNABLE(R_, T_, ...)                                                                           \
 	struct T_##_crew_frame {                                                                               \
 		struct crew_frame head;                                                                        \

@@ -6,17 +6,21 @@
  *
  *	0 …… taken by thieves …… tail …… shared …… split …… private …… head
  *
- * head and split (as a pointer) are the owner's; `shared` = tail:32 | split:32 changes by CAS only: a thief takes the oldest shared frame by
- * tail + 1, the owner shares by moving split up and takes back by moving it down. A slot is read *after* winning it, so
- * that numbers may come round again. All frames from split up are the owner's without any atomic. Syncs come in any order: one that takes back
- * an older frame takes the newer ones out of the array too, and their syncs find that they stand there no more and simply call.
+ * head and split (as a pointer) are the owner's; `shared` = tail:32 | split:32 changes by CAS only: a
+ * thief takes the oldest shared frame by tail + 1, the owner shares by moving split up and takes back
+ * by moving it down. A slot is read *after* winning it, so that numbers may come round again. All
+ * frames from split up are the owner's without any atomic. Syncs come in any order: one that takes back
+ * an older frame takes the newer ones out of the array too, and their syncs find that they stand there
+ * no more and simply call.
  *
- * Asking for frames. `limit` lies in the owner's thread-local memory, which ends with its thread, so a thief must not touch it
- * unannounced. `armed` says who may: FRAMES_DISARMED (limit is the array's end) –CAS→ FRAMES_ARMING (the winner writes limit = 0) →
- * FRAMES_ARMED. A thread that ends makes sure that it is armed, after which nobody looks at its memory.
+ * Asking for frames. `limit` lies in the owner's thread-local memory, which ends with its thread, so a
+ * thief must not touch it unannounced. `armed` says who may: FRAMES_DISARMED (limit is the array's end)
+ * –CAS→ FRAMES_ARMING (the winner writes limit = 0) → FRAMES_ARMED. A thread that ends makes sure that
+ * it is armed, after which nobody looks at its memory.
  *
- * A sync of a frame that was taken steals only from its taker, and only frames that were pushed after the taking: these belong to
- * the awaited call, so they end without anything that lies below on this stack. Anything else might need a lock that is held there.
+ * A sync of a frame that was taken steals only from its taker, and only frames that were pushed after
+ * the taking: these belong to the awaited call, so they end without anything that lies below on this
+ * stack. Anything else might need a lock that is held there.
  */
 #include <errno.h>
 #include <string.h>
@@ -69,7 +73,8 @@ static bool shared_cas(struct thread_worker *w, uint64_t *old, uint64_t new)
 
 void crew__frames_arm(struct thread_worker *victim)
 {
-	if (ck_pr_load_32(&victim->armed) != FRAMES_DISARMED || !ck_pr_cas_32(&victim->armed, FRAMES_DISARMED, FRAMES_ARMING))
+	if (ck_pr_load_32(&victim->armed) != FRAMES_DISARMED ||
+	    !ck_pr_cas_32(&victim->armed, FRAMES_DISARMED, FRAMES_ARMING))
 		return;
 	ck_pr_fence_acquire();
 	ck_pr_store_ptr(&victim->owner->limit, NULL); /* read by crew__push */
@@ -96,7 +101,8 @@ void crew__frames_attach(struct thread_worker *w)
 /* At the first spawn of all: most pools never see one. */
 static bool frames_map(struct thread_worker *w)
 {
-	void *p = mmap(NULL, FRAMES_MAX * sizeof *w->frames, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *p = mmap(NULL, FRAMES_MAX * sizeof *w->frames, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
 		return false;
@@ -225,8 +231,9 @@ static void join(struct thread_worker *w, struct crew_frame *frame)
 }
 
 /*
- * The frame is joined. If it was the highest that was taken, the numbers go back below it, and below those that were joined before it in
- * another order than the reverse; else it leaves a mark for the one that will.
+ * The frame is joined. If it was the highest that was taken, the numbers go back below it, and below
+ * those that were joined before it in another order than the reverse; else it leaves a mark for the one
+ * that will.
  */
 static void step_back(struct thread_worker *w, uint32_t index)
 {

@@ -6,11 +6,13 @@
  *	consumer: first → segment → head (index) → reads the slots behind it → CAS head forward: those hints are its own
  *	drained:  CAS first forward → push on `freed` → the producer clears it, counts its reuse, fills it again
  *
- * A consumer may be delayed anywhere. So it copies the slots *before* the CAS that makes them its own, and the CAS compares the
- * segment's count of reuses too: had the segment been drained, cleared and filled again meanwhile, it fails and the copies are dropped.
- * The same goes for `first`, whose upper 16 bits count its moves (to be fooled, a consumer would have to sleep through exactly 65536
- * segments, and then the CAS on the segment's own head would still find it out). Segments are freed with the queue only, so a late reader
- * never reads memory that is gone. User addresses have 48 bits on x86-64 and aarch64 unless a program asks for more by hint.
+ * A consumer may be delayed anywhere. So it copies the slots *before* the CAS that makes them its own,
+ * and the CAS compares the segment's count of reuses too: had the segment been drained, cleared and
+ * filled again meanwhile, it fails and the copies are dropped. The same goes for `first`, whose upper
+ * 16 bits count its moves (to be fooled, a consumer would have to sleep through exactly 65536 segments,
+ * and then the CAS on the segment's own head would still find it out). Segments are freed with the
+ * queue only, so a late reader never reads memory that is gone. User addresses have 48 bits on x86-64
+ * and aarch64 unless a program asks for more by hint.
  */
 #include "thread/injection.h"
 

@@ -2,8 +2,9 @@
 /*
  * injection.h: the queue of hints that one submitting thread fills and every worker takes from.
  *
- * Unbounded, one producer, many consumers. The producer executes no read-modify-write and touches no line that consumers write, unless a
- * segment is full; a consumer takes up to a whole batch with one CAS. A hint is a pointer to a record, and never more than a hint.
+ * Unbounded, one producer, many consumers. The producer executes no read-modify-write and touches no
+ * line that consumers write, unless a segment is full; a consumer takes up to a whole batch with one
+ * CAS. A hint is a pointer to a record, and never more than a hint.
  */
 #ifndef CREW_LIB_INJECTION_H
 #define CREW_LIB_INJECTION_H
@@ -18,10 +19,11 @@
 #define BATCH_MAX 32
 
 struct segment {
-	uint64_t head;	      /* reuses:32 | index of the next slot to take:32; consumers by CAS, the producer before it publishes a reuse */
-	struct segment *next; /* the producer, once it is full */
+	uint64_t head; /* reuses:32 | index of the next slot to take:32; consumers by CAS, the producer before a reuse */
+	struct segment *next;	    /* the producer, once it is full */
 	struct segment *freed_next; /* who pushed it on `freed`; then the producer */
-	crew_future *slot[SEGMENT_SLOTS] CREW__ALIGNED; /* the producer fills (release), consumers read; the producer clears before a reuse */
+	/* the producer fills (release), and clears before a reuse; consumers read */
+	crew_future *slot[SEGMENT_SLOTS] CREW__ALIGNED;
 } CREW__ALIGNED;
 
 struct injection {
@@ -29,7 +31,7 @@ struct injection {
 	struct segment *tail;
 	uint32_t index;	       /* of the next slot to fill in it */
 	struct segment *cache; /* drained segments, to be filled again */
-	/* consumers, by CAS; the producer writes the first one: moves:16 | address:48 of the segment to take from; 0: never used */
+	/* moves:16 | address:48 of the segment to take from, 0: never used; consumers by CAS, the producer the first one */
 	uint64_t first CREW__ALIGNED;
 	/* consumers push drained segments by CAS, the producer takes them all */
 	struct segment *freed CREW__ALIGNED;
@@ -41,7 +43,8 @@ void crew__injection_fini(struct injection *q);
 /* Make room; false: out of memory. Producer only. */
 bool crew__injection_turn(struct injection *q);
 
-/* Any thread. take: up to max hints (at most BATCH_MAX), a fair share of what is there for one of `sharers`; *left: something may remain. */
+/* Any thread. take: up to max hints (at most BATCH_MAX), a fair share of what is there for one of `sharers`;
+   *left: something may remain. */
 bool crew__injection_any(const struct injection *q);
 int crew__injection_take(struct injection *q, crew_future **batch, int max, int sharers, bool *left);
 

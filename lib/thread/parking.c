@@ -1,27 +1,32 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * parking.c: who sleeps and who is woken. Modelled in test/model/park.pml and its neighbours where they exist; the argument is here.
+ * parking.c: who sleeps and who is woken.
  *
  * A worker that has no thread yet counts as parked: its thread begins at its first wake.
  *
  *	submit:  slot = f · (light fence) · parked? no → done · full fence · search? yes → done · wake one
- *	park:    parked++, bit · search = 0 · ask others for frames · HEAVY FENCE · look everywhere · nothing: sleep on the bell
+ *	park:    parked++, bit · search = 0 · ask for frames · HEAVY FENCE · look everywhere · nothing: sleep
  *
- * 1. The light fence is only the compiler's, the heavy one is membarrier(2), which puts a full barrier into every running thread of this
- *    process: either the submitter sees `parked`, or the parking worker sees the slot. Where there is no membarrier both are full.
- *    So nobody pays in submit for what happens once per nap.
- * 2. `search` is a token: one worker at most looks for work, or is on its way to. A submitter that sees it held wakes nobody. Whoever
- *    takes something out of a search gives the token back *first*, then executes a full fence (the claim's CAS), then looks at the
- *    queue again and wakes the next if something is left. The submitter's own full fence stands between its slot and its look at `search`: so either it
- *    sees the token free, or the finder sees the slot. Without that fence the slot may sit in the store buffer while the
- *    finder disappears into a task that waits for that very slot's.
- * 3. At most `limit` workers, the number of CPUs, are awake. When there is work beyond that, one more is woken as the *sentinel*: it
- *    sleeps with a timeout and, when the awake make no progress while there is work, they are taken to be blocked
- *    in their tasks, and it wakes as many others. With nothing left to watch it parks for good, so an idle pool uses no CPU at all.
- *    A worker that blocks in a wait or a sync of ours says so itself (`blocked`) and is not counted as awake.
+ * 1. The light fence is only the compiler's, the heavy one is membarrier(2), which puts a full barrier
+ *    into every running thread of this process: either the submitter sees `parked`, or the parking
+ *    worker sees the slot. Where there is no membarrier both are full. So nobody pays in submit for
+ *    what happens once per nap.
+ * 2. `search` is a token: one worker at most looks for work, or is on its way to. A submitter that sees
+ *    it held wakes nobody. Whoever takes something out of a search gives the token back *first*, then
+ *    executes a full fence (the claim's CAS), then looks at the queue again and wakes the next if
+ *    something is left. The submitter's own full fence stands between its slot and its look at
+ *    `search`: so either it sees the token free, or the finder sees the slot. Without that fence the
+ *    slot may sit in the store buffer while the finder disappears into a task that waits for that very
+ *    slot's.
+ * 3. At most `limit` workers, the number of CPUs, are awake. When there is work beyond that, one more
+ *    is woken as the *sentinel*: it sleeps with a timeout and, when the awake make no progress while
+ *    there is work, they are taken to be blocked in their tasks, and it wakes as many others. With
+ *    nothing left to watch it parks for good, so an idle pool uses no CPU at all. A worker that blocks
+ *    in a wait or a sync of ours says so itself (`blocked`) and is not counted as awake.
  *
- * `parked` is raised before the bit is set and lowered after it was cleared, so it is never less than the number of bits: seeing 0, a
- * submitter may trust it; seeing more, it looks for a bit in vain at worst, while its owner is still on its way to look at the queues.
+ * `parked` is raised before the bit is set and lowered after it was cleared, so it is never less than
+ * the number of bits: seeing 0, a submitter may trust it; seeing more, it looks for a bit in vain at
+ * worst, while its owner is still on its way to look at the queues.
  */
 #include <errno.h>
 #include <linux/membarrier.h>
@@ -346,7 +351,8 @@ static int count_stuck(struct thread_pool *pool, const struct thread_worker *sel
 		struct thread_worker *w = &pool->workers[i];
 		uint32_t runs = ck_pr_load_32(&w->runs);
 
-		if (w != self && runs == w->runs_seen && bit_test(pool->alive_bits, w) && !bit_test(pool->parked_bits, w))
+		if (w != self && runs == w->runs_seen && bit_test(pool->alive_bits, w) &&
+		    !bit_test(pool->parked_bits, w))
 			stuck++;
 		w->runs_seen = runs;
 	}
@@ -417,7 +423,7 @@ void crew__park(struct thread_worker *w)
 	for (uint32_t i = 0; i < high; i++)
 		if (&pool->workers[i] != w)
 			crew__frames_arm(&pool->workers[i]);
-	crew__heavy_fence(pool); /* pairs with the light fence in threads_submit and crew_spawn_slow, and with crew__wake_all's callers' */
+	crew__heavy_fence(pool); /* pairs with threads_submit, crew_spawn_slow and threads_shutdown */
 	if ((ck_pr_load_32(&pool->stop) || crew__any_work(pool)) && place_take(w))
 		return;
 	while (!load_acquire_32(&w->bell))

@@ -2,16 +2,19 @@
 /*
  * placement.c: which CPU a worker wakes up on.
  *
- * The kernel likes to queue a woken thread behind its waker, on the waker's CPU, even when another CPU is idle (in a virtual machine an idle
- * CPU looks preempted). When the waker is about to sleep that is the fastest hand-over there is. When it goes on running, both
- * share one CPU for up to 200 ms while another stands idle. So:
+ * The kernel likes to queue a woken thread behind its waker, on the waker's CPU, even when another CPU
+ * is idle (in a virtual machine an idle CPU looks preempted). When the waker is about to sleep that is
+ * the fastest hand-over there is. When it goes on running, both share one CPU for up to 200 ms while
+ * another stands idle. So:
  *
- *  - a *worker* that wakes another goes on running: it takes its own CPU out of the wakee's mask before the wake, and the wakee puts
- *    the mask back. Moving itself would not do: it does not get to run.
- *  - an outside thread that wakes a worker is left alone, as it may sleep at once; but when work is left after the first batch, or the same happens
- *    again within a millisecond, the wakee moves off that CPU, by narrowing its mask for a moment.
+ *  - a *worker* that wakes another goes on running: it takes its own CPU out of the wakee's mask before
+ *    the wake, and the wakee puts the mask back. Moving itself would not do: it does not get to run.
+ *  - an outside thread that wakes a worker is left alone, as it may sleep at once; but when work is
+ *    left after the first batch, or the same happens again within a millisecond, the wakee moves off
+ *    that CPU, by narrowing its mask for a moment.
  *
- * Masks are read before each change and put back only when nobody else has changed them meanwhile: they are the user's to set, at any time.
+ * Masks are read before each change and put back only when nobody else has changed them meanwhile: they
+ * are the user's to set, at any time.
  */
 #include <ctype.h>
 #include <errno.h>

@@ -2,11 +2,13 @@
 /*
  * priority_lane.c: two binary heaps.
  *
- * A hint's key is the time of its submit less its priority times LANE_STEP_NS. Keys never change, and yet waiting raises a hint: whatever
- * comes later starts with a later time. Of two with one key (or one priority, within a tick of the clock) the first submitted goes first.
+ * A hint's key is the time of its submit less its priority times LANE_STEP_NS. Keys never change, and
+ * yet waiting raises a hint: whatever comes later starts with a later time. Of two with one key (or one
+ * priority, within a tick of the clock) the first submitted goes first.
  *
- * What is taken out is a hint like any other: its task may have been cancelled, or run by who waits for it. The heap owns no reference and
- * nothing in the record, so a record may be recycled while its old hint is still in here.
+ * What is taken out is a hint like any other: its task may have been cancelled, or run by who waits for
+ * it. The heap owns no reference and nothing in the record, so a record may be recycled while its old
+ * hint is still in here.
  */
 #include "thread/priority_lane.h"
 

@@ -2,8 +2,9 @@
 /*
  * priority_lane.h: tasks that were submitted with a priority, best first.
  *
- * Two heaps of hints behind one mutex: urgent (priority > 0), which workers look at before the queues, and late (< 0), after them. A
- * lane that holds nothing costs nobody anything: its owner keeps a word that says which heaps are in use.
+ * Two heaps of hints behind one mutex: urgent (priority > 0), which workers look at before the queues,
+ * and late (< 0), after them. A lane that holds nothing costs nobody anything: its owner keeps a word
+ * that says which heaps are in use.
  */
 #ifndef CREW_LIB_PRIORITY_LANE_H
 #define CREW_LIB_PRIORITY_LANE_H

@@ -4,11 +4,13 @@
  *
  *	submit → the thread's own queue of hints (injection) → a worker's batch → claim → run → complete
  *
- * A submit to a pool that is awake is one store into a queue that only this thread fills, and one load: it allocates nothing, locks nothing and
- * executes no atomic instruction. Whom to wake, and when not to, is parking.c's; what workers do is thread_worker.c's.
+ * A submit to a pool that is awake is one store into a queue that only this thread fills, and one load:
+ * it allocates nothing, locks nothing and executes no atomic instruction. Whom to wake, and when not
+ * to, is parking.c's; what workers do is thread_worker.c's.
  *
- * Opening starts no thread. Shutting down sets `stop`: workers run what there is and leave; a left worker is as one that never started,
- * so a submit that was in progress in another thread starts it again rather than be lost. Closing joins them.
+ * Opening starts no thread. Shutting down sets `stop`: workers run what there is and leave; a left
+ * worker is as one that never started, so a submit that was in progress in another thread starts it
+ * again rather than be lost. Closing joins them.
  */
 #include <errno.h>
 #include <limits.h>

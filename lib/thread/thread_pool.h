@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * thread_pool.h: the shapes that the files of the thread executor share, and who may write each word of them.
+ * thread_pool.h: the shapes that the files of the thread executor share, and who may write each word of
+ * them.
  *
  *	injection      one queue per submitting thread (in its port), hints only
  *	priority_lane  hints with a priority
@@ -61,7 +62,7 @@ struct thread_worker {
 	int waker_cpu;			/* -1: no matter */
 	bool pushed;			/* its affinity was narrowed to `narrowed`; put `affinity` back */
 	cpu_set_t affinity, narrowed;
-	/* the first thread of this worker, then each one's successor (which joins it first); the closer at the end */
+	/* each thread of this worker, which joins its predecessor first; the closer at the end */
 	pthread_t thread;
 	bool joinable;
 
@@ -109,7 +110,7 @@ struct thread_pool {
 	struct thread_worker *workers;
 
 	/* read by each submit and each task, written on transitions only */
-	uint32_t parked CREW__ALIGNED; /* workers that sleep or have no thread; at least as many as there are bits. POOL_BROKEN */
+	uint32_t parked CREW__ALIGNED; /* workers that sleep or have no thread, no fewer than bits; POOL_BROKEN */
 	uint32_t search;	       /* 1: a worker is looking for work, or has been woken to */
 	uint32_t sentinel;	       /* 1: a worker watches the others' progress */
 	uint32_t stop;		       /* 1: shut down; workers leave when there is nothing left */
@@ -148,7 +149,7 @@ static inline struct thread_worker *crew__self(void)
 	return crew_frames.worker;
 }
 
-/* Everything before is visible to others before everything after sees what they wrote, also where a CAS is no barrier. */
+/* What comes before is visible to others before what comes after is read, also where a CAS is no barrier. */
 static inline void full_fence(void)
 {
 	ck_pr_fence_memory();

@@ -2,17 +2,20 @@
 /*
  * thread_worker.c: the life of a worker's thread.
  *
- *	start → initializer → [ look → run ]… → nothing: spin → park … → leave (shut down), or hand over (max_tasks_per_child) → finalizer → end
+ *	start → initializer → [ look → run ]… → nothing: spin → park …
+ *	      → finalizer → leave (shut down), or hand over (max_tasks_per_child) → end
  *
- * A look takes up to 32 hints from one queue with one CAS: the worker's own first (what its tasks submitted), then everybody's, in a round that goes on
- * where it stood. Every 61st look begins with the others, so that a task that submits itself again for ever starves nobody.
- * The hints go to `batch`, from where idle workers claim them too: a batch never traps a task behind one that blocks.
+ * A look takes up to 32 hints from one queue with one CAS: the worker's own first (what its tasks
+ * submitted), then everybody's, in a round that goes on where it stood. Every 61st look begins with the
+ * others, so that a task that submits itself again for ever starves nobody. The hints go to `batch`,
+ * from where idle workers claim them too: a batch never traps a task behind one that blocks.
  *
- * Who finds nothing looks on for a while, for the next task of a conversation comes within a microsecond and a nap costs five; but one
- * thread at most (the token), only while a CPU is free for it, and then it parks.
+ * Who finds nothing looks on for a while, for the next task of a conversation comes within a
+ * microsecond and a nap costs five; but one thread at most (the token), only while a CPU is free for
+ * it, and then it parks.
  *
- * A worker is a place (its index, its word of bits) that threads follow each other in: each new thread joins its predecessor first, so
- * the closer has one thread to join for each.
+ * A worker is a place (its index, its word of bits) that threads follow each other in: each new thread
+ * joins its predecessor first, so the closer has one thread to join for each.
  */
 #include <errno.h>
 #include <limits.h>
@@ -61,8 +64,8 @@ void crew__fail_waiting(struct thread_pool *pool)
 	fail_lane(pool, LANE_URGENT);
 	fail_lane(pool, LANE_LATE);
 	for (uint32_t i = 0; i < high; i++)
-		for (uint32_t j = load_acquire_32(&pool->workers[i].next); j < load_acquire_32(&pool->workers[i].end); j++)
-			fail_hint(pool, ck_pr_load_ptr(&pool->workers[i].batch[j % BATCH_MAX]));
+		for (uint32_t j = 0; j < BATCH_MAX; j++)
+			fail_hint(pool, ck_pr_load_ptr(&pool->workers[i].batch[j])); /* an old one is merely stale */
 }
 
 void crew__pool_break(struct thread_pool *pool, int code, const char *format, ...)
@@ -94,7 +97,7 @@ static void run(struct thread_worker *w, crew_future *f)
 	crew__run(&w->context, f);
 }
 
-/* After the token was given back: everything after is seen after, and the claim is a full barrier where a CAS is one. */
+/* After the token was given back: what comes after is seen after. Where a CAS is a full barrier the claim was one. */
 static void fence_after_claim(bool claimed)
 {
 #ifdef CK_MD_TSO

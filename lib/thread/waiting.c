@@ -2,19 +2,22 @@
 /*
  * waiting.c: a thread that waits for a future of a thread pool.
  *
- * In a worker the awaited task, if it has not started, is run right here: every wait ends on a task that runs on some stack, and
- * a pool of one cannot deadlock. Nothing else is run meanwhile: a stranger on top of the waiter might need a lock that the waiter holds.
- * Otherwise the worker sleeps and says so, and another takes its CPU.
+ * In a worker the awaited task, if it has not started, is run right here: every wait ends on a task
+ * that runs on some stack, and a pool of one cannot deadlock. Nothing else is run meanwhile: a stranger
+ * on top of the waiter might need a lock that the waiter holds. Otherwise the worker sleeps and says
+ * so, and another takes its CPU.
  *
- * Waits that cannot end. A worker that waits for what runs further down its own stack (or for the task whose stolen call it runs) would wait for
- * itself. More generally, sleeping workers are in a list, each with the future that it waits for and, on its stack, the tasks that it
- * runs. Who is about to sleep looks whether the task it waits for stands on the stack of a sleeper, who waits for a task that stands …, and so
- * comes back to itself: -EDEADLK. The last to enter the list sees the circle. Waits with a deadline end, so they are not in it. A circle
- * through two pools is not seen.
+ * Waits that cannot end. A worker that waits for what runs further down its own stack (or for the task
+ * whose stolen call it runs) would wait for itself. More generally, sleeping workers are in a list,
+ * each with the future that it waits for and, on its stack, the tasks that it runs. Who is about to
+ * sleep looks whether the task it waits for stands on the stack of a sleeper, who waits for a task that
+ * stands …, and so comes back to itself: -EDEADLK. The last to enter the list sees the circle. Waits
+ * with a deadline end, so they are not in it. A circle through two pools is not seen.
  *
- * An outside thread spins a little, as the answer to a small task comes within a microsecond and a nap costs ten to fifty. The cold
- * rule: when this thread's own submit has woken a sleeper after a pause, that worker is likely queued on this very CPU: then spinning keeps it from
- * running. Give way once and sleep; if the same happens at once again, the pool is warm and spinning pays.
+ * An outside thread spins a little, as the answer to a small task comes within a microsecond and a nap
+ * costs ten to fifty. The cold rule: when this thread's own submit has woken a sleeper after a pause,
+ * that worker is likely queued on this very CPU: then spinning keeps it from running. Give way once and
+ * sleep; if the same happens at once again, the pool is warm and spinning pays.
  */
 #include <errno.h>
 #include <sched.h>
@@ -207,7 +210,8 @@ bool crew__threads_help(crew_executor *ex, crew_future *f)
 
 	if (!mine && !pool->options.help)
 		return false;
-	if (phase_of(ck_pr_load_32(&f->state)) != PHASE_PENDING || (w && too_deep(w)) || !crew__claim_as(f, STATE_HELD))
+	if (phase_of(ck_pr_load_32(&f->state)) != PHASE_PENDING || (w && too_deep(w)) ||
+	    !crew__claim_as(f, STATE_HELD))
 		return false;
 	if (mine)
 		run_in_worker(w, f);

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * naps.c: who sleeps, who is woken, and whose threads come and go (lib/thread/parking.c,
+ * thread_worker.c, placement.c).
+ */
+#include <crew/crew.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <sched.h>
+
+#include "../runner.h"
+#include "base/futex.h"
+#include "thread/thread_pool.h"
+
+/* pthread_create, of which only so many may succeed. The runtime of clang's ThreadSanitizer must keep its own. */
+#if !(TEST_TSAN && defined(__clang__))
+#define HAVE_FEW_THREADS 1
+static int threads_left = -1; /* any number */
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*fn)(void *), void *arg)
+{
+	static int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+	if (!real)
+		real = (__typeof__(real))(uintptr_t)dlsym(RTLD_NEXT, "pthread_create");
+	if (__atomic_load_n(&threads_left, __ATOMIC_SEQ_CST) == 0)
+		return EAGAIN;
+	if (threads_left > 0)
+		__atomic_sub_fetch(&threads_left, 1, __ATOMIC_SEQ_CST);
+	return real(thread, attributes, fn, arg);
+}
+#endif
+
+/* All who come are let through once `n` have come. */
+static uint32_t arrived, wanted;
+
+static void meet(void)
+{
+	uint32_t now = ck_pr_faa_32(&arrived, 1) + 1;
+
+	if (now == wanted)
+		crew__futex_wake(&arrived, INT_MAX, false);
+	while ((now = load_acquire_32(&arrived)) < wanted)
+		crew__futex_wait(&arrived, now, NEVER, false);
+}
+
+CREW_TASK(int, meets)
+{
+	meet();
+	return crew_task_worker();
+}
+CREW_TASK(int, nothing)
+{
+	return 0;
+}
+
+/* Tasks that block without telling anybody are run all the same, as many at a time as there are workers: more than CPUs, more than one word
+   of bits. The submitter sleeps meanwhile, so nobody but the sentinel can see to it. */
+static void all_meet(int workers)
+{
+	crew_future *fs[200];
+
+	ck_pr_store_32(&arrived, 0);
+	wanted = (uint32_t)workers;
+	CREW_SCOPE (ex, crew_threads(workers)) {
+		for (int i = 0; i < workers; i++)
+			fs[i] = crew_submit(ex, meets);
+		CHECK_EQ(crew_wait(fs, (size_t)workers, CREW_ALL_COMPLETED, CREW_FOREVER), workers);
+	}
+}
+TEST(workers_that_block_are_replaced_by_others)
+{
+	for (int i = 0; i < 5; i++)
+		all_meet(8);
+}
+TEST(more_than_two_words_of_workers_can_block_at_once)
+{
+	all_meet(150);
+}
+
+/* When all is done every worker is parked, nobody searches and nobody watches. */
+static bool all_asleep(struct thread_pool *pool)
+{
+	uint64_t bits = 0;
+
+	for (int i = 0; i < WORKER_WORDS; i++)
+		bits += (uint64_t)__builtin_popcountll(ck_pr_load_64(&pool->parked_bits[i]));
+	return bits == (uint64_t)pool->count && ck_pr_load_32(&pool->parked) == bits && !ck_pr_load_32(&pool->search) &&
+	       !ck_pr_load_32(&pool->sentinel) && !ck_pr_load_32(&pool->blocked);
+}
+TEST(an_idle_pool_is_wholly_asleep)
+{
+	CREW_SCOPE (ex, crew_threads(70)) {
+		for (int i = 0; i < 1000; i++)
+			CHECK_EQ(crew_post(ex, nothing), 0);
+		CHECK_EQ(crew_executor_wait(ex, CREW_FOREVER), 0);
+		while (!all_asleep(pool_of(ex)))
+			sched_yield();
+	}
+}
+
+/* Each submit finds the pool at another step of falling asleep. */
+TEST(no_submit_is_lost_while_workers_fall_asleep)
+{
+	size_t rounds = test_scaled(20000);
+
+	for (int workers = 1; workers <= 3; workers++)
+		CREW_SCOPE (ex, crew_threads(workers)) {
+			for (size_t i = 0; i < rounds; i++) {
+				int y;
+
+				CHECK_EQ(crew_run(ex, &y, nothing), 0);
+				for (uint64_t n = test_random() % 2000; n > 0; n--)
+					ck_pr_stall();
+			}
+		}
+}
+
+/* ---- threads ---- */
+
+static uint32_t begun, ended;
+
+static int begins(void *arg, int worker)
+{
+	(void)arg, (void)worker;
+	ck_pr_inc_32(&begun);
+	return 0;
+}
+static void ends(void *arg, int worker)
+{
+	(void)arg, (void)worker;
+	ck_pr_inc_32(&ended);
+}
+
+TEST(a_thread_is_replaced_after_its_share_of_tasks)
+{
+	CREW_SCOPE (ex, crew_threads(.workers = 1, .max_tasks_per_child = 10, .initializer = begins, .finalizer = ends)) {
+		for (int i = 0; i < 100; i++)
+			crew_post(ex, nothing);
+		CHECK_EQ(crew_executor_wait(ex, CREW_FOREVER), 0);
+		CHECK_GE(ck_pr_load_32(&begun), 10u);
+		CHECK_LE(ck_pr_load_32(&begun), 11u);
+	}
+	CHECK_EQ(begun, ended);
+}
+
+#ifdef HAVE_FEW_THREADS
+TEST(a_pool_goes_on_with_the_threads_it_can_have)
+{
+	CREW_SCOPE (ex, crew_threads(8)) {
+		crew_future *fs[100];
+
+		threads_left = 2;
+		for (int i = 0; i < 100; i++)
+			fs[i] = crew_submit(ex, nothing);
+		CHECK_EQ(crew_wait(fs, 100, CREW_ALL_COMPLETED, CREW_FOREVER), 100);
+		CHECK_EQ(crew_executor_error(ex, NULL), 0);
+	}
+}
+
+/* Not one: everything fails with a sentence, nothing hangs. */
+TEST(a_pool_that_can_have_no_thread_is_broken)
+{
+	threads_left = 0;
+	CREW_SCOPE (ex, crew_threads(2)) {
+		crew_future *f = crew_submit(ex, nothing), *late = crew_submit(ex, nothing);
+
+		CHECK_EQ(crew_future_error(f)->code, CREW_EBROKEN);
+		CHECK_HAS(crew_future_error(f)->message, "not one worker thread");
+		CHECK_EQ(crew_future_error(late)->code, CREW_EBROKEN);
+		CHECK_EQ(crew_executor_error(ex, NULL), CREW_EBROKEN);
+	}
+}
+
+/* A worker whose successor cannot be had goes on itself, with a finalizer and an initializer in between. */
+TEST(a_worker_without_a_successor_goes_on)
+{
+	CREW_SCOPE (ex, crew_threads(.workers = 1, .max_tasks_per_child = 5, .initializer = begins, .finalizer = ends)) {
+		CHECK_EQ(crew_future_wait(crew_submit(ex, nothing), CREW_FOREVER), 0);
+		threads_left = 0;
+		for (int i = 0; i < 49; i++)
+			CHECK_EQ(crew_future_wait(crew_submit(ex, nothing), CREW_FOREVER), 0);
+		CHECK_GE(ck_pr_load_32(&begun), 10u);
+		threads_left = -1;
+	}
+	CHECK_EQ(begun, ended);
+}
+#endif
+
+/* ---- placement ---- */
+
+CREW_TASK(int, stays_on, (int, cpu))
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET((size_t)cpu, &set);
+	return pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+}
+CREW_TASK(int, is_on, (int, cpu))
+{
+	cpu_set_t set;
+
+	pthread_getaffinity_np(pthread_self(), sizeof set, &set);
+	return CPU_COUNT(&set) == 1 && CPU_ISSET((size_t)cpu, &set);
+}
+
+/* An affinity that the program gave a worker later is never put back to an older one. */
+TEST(a_workers_affinity_is_the_programs_to_change)
+{
+	int cpu = sched_getcpu(), y;
+
+	CREW_SCOPE (ex, crew_threads(1)) {
+		CHECK_EQ(crew_run(ex, &y, stays_on, cpu), 0);
+		for (int i = 0; i < 200; i++) {
+			for (int n = 0; n < 20; n++)
+				crew_post(ex, nothing);
+			CHECK_EQ(crew_run(ex, &y, is_on, cpu), 0);
+			CHECK_EQ(y, 1);
+		}
+	}
+}
+
+TEST(a_list_of_cpus_is_read_strictly)
+{
+	static const char *const bad[] = { "", "x", "0-", "-1", "1-0", "0,", ",0", "0-1-2", "0 ", "99999" };
+	cpu_set_t set;
+
+	CHECK_EQ(crew__cpus_parse("0", &set), 0);
+	CHECK_EQ(CPU_COUNT(&set), 1);
+	CHECK_EQ(crew__cpus_parse("0-0,0", &set), 0);
+	CHECK_EQ(CPU_COUNT(&set), 1);
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+		CHECK_EQ(crew__cpus_parse(bad[i], &set), -EINVAL);
+}
