@@ -27,7 +27,7 @@ import report
 QUIET = 0.06
 ROUND_LIMIT_S = 120
 QUICK_S = 100
-WAIT_FOR_QUIET_S, WAIT_PATIENTLY_S = 1, 10
+WAIT_FOR_QUIET_S, WAIT_PATIENTLY_S = 0.5, 5  # in the rounds that all get; in those for want of quiet samples
 
 
 class Program:
@@ -175,9 +175,9 @@ def foreign_share(ticks, own_seconds, seconds):
     return round(min(1, max(0, foreign / (max(seconds, 0.01) * cpus))), 3)
 
 
-def sample(program, number, write, patience):
+def sample(program, number, write, patiently):
     """One round of one program; its lines go to write(). Returns a sentence if it failed."""
-    wait_for_quiet(WAIT_PATIENTLY_S if patience else WAIT_FOR_QUIET_S)
+    wait_for_quiet(WAIT_PATIENTLY_S if patiently else WAIT_FOR_QUIET_S)
     before = busy_ticks()
     status, out, err, seconds, cpu = run_program(program.argv, ROUND_LIMIT_S)
     foreign = foreign_share(busy_ticks() - before, cpu, seconds)
@@ -185,8 +185,8 @@ def sample(program, number, write, patience):
         program.skipped = True
         return None
     for line in out.splitlines():
-        write({**json.loads(line), "round": number, "foreign": foreign, "load": os.getloadavg()[0],
-               "quiet": foreign < QUIET})
+        write({**json.loads(line), "round": number, "foreign": foreign, "load": round(os.getloadavg()[0], 2),
+               "seconds": round(seconds, 3), "quiet": foreign < QUIET})
     if status == 0:
         program.quiet_samples += foreign < QUIET
         return None
@@ -250,7 +250,7 @@ def measure(options, path):
                 break
             for i, program in enumerate(due):
                 progress(f"round {number + 1} of {rounds}, {i + 1} of {len(due)}: {program.bench} {program.peer}")
-                failure = sample(program, number, write, options.patience)
+                failure = sample(program, number, write, extra)
                 if failure:
                     failures.append(failure)
                     program.skipped = True  # once is enough to tell

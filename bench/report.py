@@ -2,7 +2,7 @@
 """report.py: from samples to the table: crew's figure, the target, the best peer of the same run.
 
 A figure is the median of its quiet samples if there are at least ENOUGH of them, else of all, marked with a star. Spread
-is the quartiles. Targets that are ratios are ratios to the peer's median in the same run; none is a figure of another
+is the quartiles; the best sample stands beside a starred median, since it tells most about what was disturbed. Targets that are ratios are ratios to the peer's median in the same run; none is a figure of another
 machine, but where the peer is not in Debian (Lace, libfork): there the ratio to plain calls, measured once elsewhere,
 stands for it.
 """
@@ -26,13 +26,15 @@ class Figure:
         self.values = sorted(quiet if self.all_quiet else [r["value"] for r in records])
         self.unit = records[0]["unit"]
         self.median = statistics.median(self.values)
+        self.best = (min if rate(self.unit) > 0 else max)(self.values)
         quartiles = statistics.quantiles(self.values, n=4, method="inclusive") if len(self.values) > 1 else [self.median] * 3
         self.low, self.high = quartiles[0], quartiles[2]
         self.foreign = statistics.median(r["foreign"] for r in records)
 
     def __str__(self):
-        star = "" if self.all_quiet else "*"
-        return f"{number(self.median)}{star} ({number(self.low)}–{number(self.high)}, {len(self.values)})"
+        spread = f"{number(self.low)}–{number(self.high)}, {len(self.values)}"
+        return f"{number(self.median)} ({spread})" if self.all_quiet else \
+            f"{number(self.median)}* ({spread}, best {number(self.best)})"
 
 
 def number(x):
