@@ -58,7 +58,7 @@ CREW_API int crew_executor_error(crew_executor *ex, crew_error *ret);
 
 enum crew_shutdown_flags {
 	CREW_CANCEL_PENDING = 1, /* what has not started never will */
-	CREW_KILL_RUNNING = 2	 /* ask what runs to stop; when the time is up kill it, where that can be done */
+	CREW_KILL_RUNNING = 2	 /* that too, and ask what runs to stop; when the time is up kill it, where that can be done */
 };
 
 /*

@@ -284,31 +284,36 @@ int crew_executor_wait(crew_executor *ex, int ms)
 
 struct cancelling {
 	const char *reason;
-	bool running; /* ask those too */
+	uint32_t phase; /* those that are in it */
 	int count;
 };
 
 static int cancel_one(crew_future *f, void *arg)
 {
 	struct cancelling *c = arg;
-	uint32_t s = load_acquire_32(&f->state);
 
-	if (phase_done(s) || (phase_of(s) == PHASE_RUNNING && !c->running))
-		return 0;
-	if (crew__cancel(f, c->reason) == 1 && !phase_done(s))
+	if (!crew__done(f) && phase_of(load_acquire_32(&f->state)) == c->phase && crew__cancel(f, c->reason) == 1)
 		c->count++;
 	return 0;
 }
 
+/* What waits first: a running task that is asked to stop makes room for one that waits. How many never start. */
+static int cancel_all(crew_executor *ex, const char *reason, bool running)
+{
+	struct cancelling c = { reason, PHASE_PENDING, 0 };
+
+	each_future(ex, cancel_one, &c);
+	c.phase = PHASE_RUNNING;
+	if (running)
+		each_future(ex, cancel_one, &c);
+	return c.count;
+}
+
 int crew_executor_cancel(crew_executor *ex, const char *reason)
 {
-	struct cancelling c = { reason, true, 0 };
 	int rc = crew__executor_check(ex);
 
-	if (rc)
-		return rc;
-	each_future(ex, cancel_one, &c);
-	return c.count;
+	return rc ? rc : cancel_all(ex, reason, true);
 }
 
 /* ---- shutdown and close ---- */
@@ -322,7 +327,6 @@ static int count_one(crew_future *f, void *arg)
 
 int crew_executor_shutdown(crew_executor *ex, unsigned flags, int ms)
 {
-	struct cancelling c = { "the executor was shut down", flags & CREW_KILL_RUNNING, 0 };
 	uint64_t deadline = crew__deadline(ms);
 	int rc = crew__executor_check(ex), unfinished = 0;
 
@@ -335,7 +339,7 @@ int crew_executor_shutdown(crew_executor *ex, unsigned flags, int ms)
 	ck_pr_store_32(&ex->closed, 1);
 	ck_pr_fence_memory();
 	if (flags)
-		each_future(ex, cancel_one, &c);
+		cancel_all(ex, "the executor was shut down", flags & CREW_KILL_RUNNING);
 	do { /* a submit that another thread had begun before `closed` may end after the last look: then look again */
 		ex->ops->shutdown(ex, deadline, flags & CREW_KILL_RUNNING);
 		unfinished = 0;
