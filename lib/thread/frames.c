@@ -310,6 +310,7 @@ static bool steal_from(struct thread_worker *thief, struct thread_worker *victim
 	uint64_t shared = load_acquire_64(&victim->shared);
 	uint32_t tail = tail_of(shared), split = split_of(shared);
 	struct crew_frame *frame;
+	bool searched;
 	int cpu;
 
 	if (tail >= split) {
@@ -322,13 +323,14 @@ static bool steal_from(struct thread_worker *thief, struct thread_worker *victim
 	if (tail + 2 > split)
 		crew__frames_arm(victim);
 	ck_pr_store_32(&frame->thief, THIEF(thief->index, crew_frames.head - thief->frames));
+	searched = thief->searching;
 	crew__stop_search(thief);
 	cpu = thief->waker_cpu;
 	thief->waker_cpu = -1;
 	if (cpu >= 0)
 		crew__leave_waker(thief, cpu, false);
 	full_fence(); /* after the token was given back, before the look at who is parked */
-	if (split - tail > 1 && crew__want_wake(thief->pool))
+	if (crew__want_wake(thief->pool) && (split - tail > 1 || (searched && crew__any_work(thief->pool))))
 		crew__wake_one(thief->pool);
 	run_stolen(thief, frame);
 	return true;

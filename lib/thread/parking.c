@@ -13,7 +13,7 @@
  *    what happens once per nap.
  * 2. `search` is a token: one worker at most looks for work, or is on its way to. A submitter that sees
  *    it held wakes nobody. Whoever takes something out of a search gives the token back *first*, then
- *    executes a full fence (the claim's CAS), then looks at the queue again and wakes the next if
+ *    executes a full fence (the claim's CAS), then looks at everything again and wakes the next if
  *    something is left. The submitter's own full fence stands between its slot and its look at
  *    `search`: so either it sees the token free, or the finder sees the slot. Without that fence the
  *    slot may sit in the store buffer while the finder disappears into a task that waits for that very
@@ -397,8 +397,8 @@ static void be_sentinel(struct thread_worker *w)
 		stuck = 0;
 	}
 	replace_stuck(pool, stuck);
-	ck_pr_store_32(&pool->sentinel, 0);
-	full_fence(); /* whoever relied on the sentinel either is seen below, or sees that it is gone */
+	store_release_32(&pool->sentinel, 0);
+	crew__heavy_fence(pool); /* who relied on the sentinel, without a fence, is seen below; others see that it is gone */
 	if (crew__any_work(pool) && crew__want_wake(pool))
 		crew__wake_one(pool);
 }

@@ -175,7 +175,7 @@ static void run_urgent(struct thread_worker *w, int left_in_batch)
 	}
 }
 
-static void run_batch(struct thread_worker *w, int n, struct injection *queue, bool left)
+static void run_batch(struct thread_worker *w, int n, bool left)
 {
 	struct thread_pool *pool = w->pool;
 	bool searched = w->searching;
@@ -191,9 +191,9 @@ static void run_batch(struct thread_worker *w, int n, struct injection *queue, b
 			run_urgent(w, n - i);
 		ck_pr_store_32(&w->next, (uint32_t)i + 1);
 		claimed = crew__claim(f);
-		if (i == 0 && ck_pr_load_32(&pool->parked)) {
+		if (i == 0) {
 			fence_after_claim(claimed);
-			if ((n > 1 || left || (searched && crew__injection_any(queue))) && crew__want_wake(pool))
+			if (crew__want_wake(pool) && (n > 1 || left || (searched && crew__any_work(pool))))
 				crew__wake_one(pool);
 		}
 		if (claimed)
@@ -275,7 +275,7 @@ static void run_found(struct thread_worker *w, int n, bool left)
 	w->waker_cpu = -1;
 	if (cpu >= 0 && left)
 		crew__leave_waker(w, cpu, false); /* the waker goes on submitting */
-	run_batch(w, n, w->last_queue, left);
+	run_batch(w, n, left);
 	if (cpu >= 0 && !left)
 		crew__leave_waker(w, cpu, true); /* woken again and again: the waker spins on this CPU */
 	if (!left && w->quota > 0)
