@@ -23,10 +23,10 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 
 	if (!real)
 		real = (__typeof__(real))(uintptr_t)dlsym(RTLD_NEXT, "pthread_create");
-	if (__atomic_load_n(&threads_left, __ATOMIC_SEQ_CST) == 0)
+	if (ck_pr_load_int(&threads_left) == 0)
 		return EAGAIN;
-	if (threads_left > 0)
-		__atomic_sub_fetch(&threads_left, 1, __ATOMIC_SEQ_CST);
+	if (ck_pr_load_int(&threads_left) > 0)
+		ck_pr_dec_int(&threads_left);
 	return real(thread, attributes, fn, arg);
 }
 #endif
@@ -54,8 +54,8 @@ CREW_TASK(int, nothing)
 	return 0;
 }
 
-/* Tasks that block without telling anybody are run all the same, as many at a time as there are workers: more than CPUs, more than one word
-   of bits. The submitter sleeps meanwhile, so nobody but the sentinel can see to it. */
+/* Tasks that block without telling anybody are run all the same, as many at a time as there are workers: more
+   than CPUs, more than one word of bits. The submitter sleeps meanwhile, so only the sentinel can see to it. */
 static void all_meet(int workers)
 {
 	crew_future *fs[200];
@@ -116,6 +116,48 @@ TEST(no_submit_is_lost_while_workers_fall_asleep)
 		}
 }
 
+/* Of each pair the first blocks, unknown to the pool, until the second has run; several threads submit pairs. One
+   wake that is left to somebody who then blocks, and this hangs. */
+CREW_TASK(void, blocks_until, (uint32_t *, word))
+{
+	while (!load_acquire_32(word))
+		crew__futex_wait(word, 0, NEVER, false);
+}
+CREW_TASK(void, lets_go, (uint32_t *, word))
+{
+	store_release_32(word, 1);
+	crew__futex_wake(word, INT_MAX, false);
+}
+static void *submits_pairs(void *ex)
+{
+	size_t rounds = test_scaled(3000);
+
+	for (size_t i = 0; i < rounds; i++) {
+		uint32_t word = 0;
+		crew_future *first = crew_submit((crew_executor *)ex, blocks_until, &word);
+
+		for (int n = (int)(i % 7) * 40; n > 0; n--)
+			ck_pr_stall();
+		CHECK_EQ(crew_post((crew_executor *)ex, lets_go, &word), 0);
+		CHECK_EQ(crew_future_wait(first, CREW_FOREVER), 0);
+		crew_future_free(first);
+	}
+	return NULL;
+}
+TEST_WITHIN(tasks_that_block_for_each_other_all_get_a_worker, 60)
+{
+	for (int workers = 4; workers <= 9; workers += 5)
+		CREW_SCOPE (ex, crew_threads(workers)) {
+			pthread_t submitter[3];
+
+			for (int i = 0; i < 3; i++)
+				CHECK_EQ(pthread_create(&submitter[i], NULL, submits_pairs, ex), 0);
+			for (int i = 0; i < 3; i++)
+				pthread_join(submitter[i], NULL);
+			CHECK_EQ(crew_executor_wait(ex, CREW_FOREVER), 0);
+		}
+}
+
 /* ---- threads ---- */
 
 static uint32_t begun, ended;
@@ -134,7 +176,8 @@ static void ends(void *arg, int worker)
 
 TEST(a_thread_is_replaced_after_its_share_of_tasks)
 {
-	CREW_SCOPE (ex, crew_threads(.workers = 1, .max_tasks_per_child = 10, .initializer = begins, .finalizer = ends)) {
+	CREW_SCOPE (ex, crew_threads(.workers = 1, .max_tasks_per_child = 10, .initializer = begins,
+				     .finalizer = ends)) {
 		for (int i = 0; i < 100; i++)
 			crew_post(ex, nothing);
 		CHECK_EQ(crew_executor_wait(ex, CREW_FOREVER), 0);
@@ -150,7 +193,7 @@ TEST(a_pool_goes_on_with_the_threads_it_can_have)
 	CREW_SCOPE (ex, crew_threads(8)) {
 		crew_future *fs[100];
 
-		threads_left = 2;
+		ck_pr_store_int(&threads_left, 2);
 		for (int i = 0; i < 100; i++)
 			fs[i] = crew_submit(ex, nothing);
 		CHECK_EQ(crew_wait(fs, 100, CREW_ALL_COMPLETED, CREW_FOREVER), 100);
@@ -161,7 +204,7 @@ TEST(a_pool_goes_on_with_the_threads_it_can_have)
 /* Not one: everything fails with a sentence, nothing hangs. */
 TEST(a_pool_that_can_have_no_thread_is_broken)
 {
-	threads_left = 0;
+	ck_pr_store_int(&threads_left, 0);
 	CREW_SCOPE (ex, crew_threads(2)) {
 		crew_future *f = crew_submit(ex, nothing), *late = crew_submit(ex, nothing);
 
@@ -175,13 +218,14 @@ TEST(a_pool_that_can_have_no_thread_is_broken)
 /* A worker whose successor cannot be had goes on itself, with a finalizer and an initializer in between. */
 TEST(a_worker_without_a_successor_goes_on)
 {
-	CREW_SCOPE (ex, crew_threads(.workers = 1, .max_tasks_per_child = 5, .initializer = begins, .finalizer = ends)) {
+	CREW_SCOPE (ex, crew_threads(.workers = 1, .max_tasks_per_child = 5, .initializer = begins,
+				     .finalizer = ends)) {
 		CHECK_EQ(crew_future_wait(crew_submit(ex, nothing), CREW_FOREVER), 0);
-		threads_left = 0;
+		ck_pr_store_int(&threads_left, 0);
 		for (int i = 0; i < 49; i++)
 			CHECK_EQ(crew_future_wait(crew_submit(ex, nothing), CREW_FOREVER), 0);
 		CHECK_GE(ck_pr_load_32(&begun), 10u);
-		threads_left = -1;
+		ck_pr_store_int(&threads_left, -1);
 	}
 	CHECK_EQ(begun, ended);
 }
