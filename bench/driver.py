@@ -6,6 +6,8 @@ the next round: A B C A B C. So whatever changes on the machine in half an hour 
 which share of the machine's CPU time others took meanwhile; samples below QUIET are used where there are enough of them
 (report.py). --patience repeats what was disturbed.
 
+Ctrl-C ends the measuring, not the run: the tables are made of what there is.
+
 The programs check their own answers and say 77 when a question is not for them. A program that fails is recorded as
 failed, and the run ends with status 1, after everything else was measured.
 """
@@ -27,6 +29,7 @@ import report
 QUIET = 0.06
 ROUND_LIMIT_S = 120
 QUICK_S = 100
+SKIP, ABSENT = 77, 127
 WAIT_FOR_QUIET_S, WAIT_PATIENTLY_S = 0.5, 5  # in the rounds that all get; in those for want of quiet samples
 
 
@@ -36,7 +39,7 @@ class Program:
     def __init__(self, bench, peer, argv, quick=()):
         self.bench, self.peer, self.argv, self.quick = bench, peer, argv, quick
         self.quiet_samples = 0
-        self.skipped = False
+        self.skipped = self.absent = False
 
 
 def plan(build):
@@ -152,7 +155,7 @@ def run_program(argv, limit_s):
         try:
             process = subprocess.Popen(argv, stdout=out, stderr=err, start_new_session=True)
         except FileNotFoundError:
-            return 127, "", f"{argv[0]} is not there", 0, 0
+            return ABSENT, "", "", 0, 0
         try:
             status = process.wait(limit_s)
         except subprocess.TimeoutExpired:
@@ -181,8 +184,8 @@ def sample(program, number, write, patiently):
     before = busy_ticks()
     status, out, err, seconds, cpu = run_program(program.argv, ROUND_LIMIT_S)
     foreign = foreign_share(busy_ticks() - before, cpu, seconds)
-    if status in (77, 127):
-        program.skipped = True
+    if status in (SKIP, ABSENT):
+        program.skipped, program.absent = True, status == ABSENT
         return None
     for line in out.splitlines():
         write({**json.loads(line), "round": number, "foreign": foreign, "load": round(os.getloadavg()[0], 2),
@@ -229,10 +232,27 @@ def wanted(program, options):
     return not options.only or any(f"{program.bench}/".startswith(f"{question}/") for question in questions)
 
 
-def measure(options, path):
-    programs = [program for program in plan(options.build) if wanted(program, options)]
+def run_rounds(options, programs, write, failures):
+    """As many rounds as asked for, then, within --patience, more of what has too few quiet samples."""
     rounds = options.rounds or (3 if options.quick else 7)
     begin = time.monotonic()
+    for number in range(10000):
+        # When time is up the quick run ends after the round it is in, the long one when it has all its rounds.
+        late = time.monotonic() - begin > (QUICK_S if options.quick else options.patience)
+        extra = number >= rounds
+        due = [p for p in programs if not p.skipped and (not extra or p.quiet_samples < rounds)]
+        if not due or (late and (extra or (options.quick and number))):
+            return
+        for i, program in enumerate(due):
+            progress(f"round {number + 1} of {rounds}, {i + 1} of {len(due)}: {program.bench} {program.peer}")
+            failure = sample(program, number, write, extra)
+            if failure:
+                failures.append(failure)
+                program.skipped = True  # once is enough to tell
+
+
+def measure(options, path):
+    programs = [program for program in plan(options.build) if wanted(program, options)]
     failures = []
 
     with open(path, "w", encoding="utf-8") as file:
@@ -241,21 +261,15 @@ def measure(options, path):
             file.flush()
 
         write(machine())
-        for number in range(10000):
-            # When time is up the quick run ends after the round it is in, the long one when it has all its rounds.
-            late = time.monotonic() - begin > (QUICK_S if options.quick else options.patience)
-            extra = number >= rounds
-            due = [p for p in programs if not p.skipped and (not extra or p.quiet_samples < rounds)]
-            if not due or (late and (extra or (options.quick and number))):
-                break
-            for i, program in enumerate(due):
-                progress(f"round {number + 1} of {rounds}, {i + 1} of {len(due)}: {program.bench} {program.peer}")
-                failure = sample(program, number, write, extra)
-                if failure:
-                    failures.append(failure)
-                    program.skipped = True  # once is enough to tell
+        try:
+            run_rounds(options, programs, write, failures)
+        except KeyboardInterrupt:
+            pass
     progress("")
-    return failures, sorted({program.peer for program in programs if program.skipped and program.peer != "crew"})
+    absent = sorted({program.peer for program in programs if program.absent})
+    if absent:
+        print(f"left out, because this machine has not what they need: {', '.join(absent)}")
+    return failures
 
 
 def main():
@@ -274,7 +288,7 @@ def main():
     failures, path = [], options.report
     if not path:
         path = f"{options.build}/{datetime.datetime.now():%Y-%m-%d-%H%M%S}.jsonl"
-        failures, _ = measure(options, path)
+        failures = measure(options, path)
     new = report.Run(path)
     print(new.table())
     if options.compare:
