@@ -18,7 +18,9 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -29,16 +31,19 @@
 #include "process/process_executor.h"
 #include "thread/thread_pool.h"
 
+/* ThreadSanitizer has a thread of its own, and two in the child of a process that had none yet. */
 #if defined(__SANITIZE_THREAD__)
-#define SANITIZER_THREADS 1
+#define SANITIZER_THREADS 2
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-#define SANITIZER_THREADS 1
+#define SANITIZER_THREADS 2
 #endif
 #endif
 #ifndef SANITIZER_THREADS
 #define SANITIZER_THREADS 0
 #endif
+
+#define EXIT_MS 2000 /* for the zygote to end when the program does */
 
 static const struct executor_ops process_ops;
 
@@ -387,16 +392,21 @@ static void process_close(crew_executor *ex)
 	free_all(p);
 }
 
-/* The program ends under an open executor. No lock, no waiting for anything that can hang: SIGKILL cannot be refused. */
+/* The program ends under an open executor. No lock, no waiting for anything that can hang. The zygote sees its socket end, kills the workers and
+   waits for them, so that nobody is left for init to reap; should it not, SIGKILL cannot be refused. */
 static void process_exit(crew_executor *ex)
 {
 	struct process_executor *p = process_executor_of(ex);
+	struct pollfd zygote = { p->zygote_pidfd, POLLIN, 0 };
 	siginfo_t info;
 
-	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
-		crew__seat_kill(&p->seats[i], SIGKILL);
-	if (kill(p->zygote, 0) == 0)
-		kill(p->zygote, SIGKILL);
+	ck_pr_store_32(&p->stop_engine, 1); /* its futures are nobody's business any more */
+	shutdown(p->socket, SHUT_RDWR);
+	if (poll(&zygote, 1, EXIT_MS) != 1) {
+		for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
+			crew__seat_kill(&p->seats[i], SIGKILL);
+		syscall(SYS_pidfd_send_signal, p->zygote_pidfd, SIGKILL, NULL, 0);
+	}
 	waitid(P_PIDFD, (id_t)p->zygote_pidfd, &info, WEXITED);
 }
 
