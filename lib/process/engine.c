@@ -196,7 +196,7 @@ static void hand_over(struct process_executor *p, uint32_t worker, uint32_t inca
 			grant->incarnation = incarnation;
 		ck_pr_store_64(&orders->offset, grant ? grant->extent.offset : 0);
 		ck_pr_store_64(&orders->size, grant ? grant->extent.size : 0);
-		store_release_32(&orders->granted, asked); /* pairs with the load in ask (process_worker.c) */
+		store_release_32(&orders->granted, asked); /* pairs with the load in ask (job.c) */
 		crew__futex_wake(&orders->granted, 1, true);
 	} else {
 		crew__grant_drop(p, grant);

@@ -225,7 +225,7 @@ static inline struct answer *ring_answer(const struct ring *ring, uint64_t ticke
 	return &ring->answers[ticket & ring->mask];
 }
 
-/* Is the answer there? Pairs with the release in publish (process_worker.c). */
+/* Is the answer there? Pairs with the release in finish (process_worker.c). */
 static inline bool ring_answered(const struct ring *ring, uint64_t ticket)
 {
 	return load_acquire_32(&ring_answer(ring, ticket)->ticket) == (uint32_t)ticket;
