@@ -268,7 +268,7 @@ def measure(options, path):
     progress("")
     absent = sorted({program.peer for program in programs if program.absent})
     if absent:
-        print(f"left out, because this machine has not what they need: {', '.join(absent)}")
+        print(f"left out, not on this machine: {', '.join(absent)}")
     return failures
 
 

@@ -33,7 +33,7 @@ static void after(uv_work_t *request, int status)
 {
 	struct peer_future *f = request->data;
 
-	measure_require(status == 0, "libuv: %s", uv_strerror(status));
+	measure_require(status == 0, "libuv failed a request: %d", status);
 	f->done = 1;
 }
 
