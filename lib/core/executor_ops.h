@@ -53,6 +53,9 @@ struct executor_ops {
 	/* Run f here if it has not started and this thread may (it is a worker, or .help). True: f is done now. Used by waits for many. [false] */
 	bool (*help)(crew_executor *ex, crew_future *f);
 
+	/* Around a sleep of core's in a task of ex, for several futures at once: others may need this worker's CPU. [nothing] */
+	void (*block)(crew_executor *ex, bool begin);
+
 	/* STATE_NOTIFY was set on f: its completion must be noticed without anybody waiting for it. [completion always runs crew__complete] */
 	void (*watch)(crew_executor *ex, crew_future *f);
 

@@ -209,6 +209,18 @@ static void expire(struct crew_completions *set)
 	}
 }
 
+/* Sleep until the signal changes. A worker says so, that another may use its CPU. */
+static void sleep_on(struct crew_completions *set, uint32_t signal, uint64_t until)
+{
+	crew_executor *ex = crew__context ? crew__context->ex : NULL;
+
+	if (ex && ex->ops->block)
+		ex->ops->block(ex, true);
+	crew__futex_wait(&set->signal, signal, until, false); /* pairs with the bump in arrived */
+	if (ex && ex->ops->block)
+		ex->ops->block(ex, false);
+}
+
 /* Until something is ready: 0; -ETIMEDOUT; -EDEADLK. */
 static int wait_ready(struct crew_completions *set)
 {
@@ -228,7 +240,7 @@ static int wait_ready(struct crew_completions *set)
 		}
 		if (stuck(set))
 			return -EDEADLK;
-		crew__futex_wait(&set->signal, signal, until, false); /* pairs with the bump in arrived */
+		sleep_on(set, signal, until);
 	}
 }
 

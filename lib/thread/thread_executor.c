@@ -85,6 +85,18 @@ static bool threads_inside(crew_executor *ex)
 	return false;
 }
 
+static void threads_block(crew_executor *ex, bool begin)
+{
+	struct thread_worker *w = crew__self();
+
+	if (!w || &w->pool->base != ex)
+		return;
+	if (begin)
+		crew__block_begin(w);
+	else
+		crew__block_end(w);
+}
+
 static int threads_workers(crew_executor *ex)
 {
 	return pool_of(ex)->count;
@@ -150,6 +162,7 @@ static const struct executor_ops threads_ops = {
 	.wait = crew__threads_wait,
 	.help = crew__threads_help,
 	.inside = threads_inside,
+	.block = threads_block,
 	.workers = threads_workers,
 	.shutdown = threads_shutdown,
 	.close = threads_close,
