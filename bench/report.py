@@ -101,11 +101,17 @@ class Row:
         limit, peers = self.bound(run), run.peers(self.bench, self.workers)
         text = self.text.replace(" = {}", "") if limit is None else self.text.replace("{}", number(limit))
         best = f"{peers[0][0]} {number(peers[0][1].median)}" if peers else "–"
-        ratio = f"{figure.median / peers[0][1].median:.2g}" if peers and peers[0][1].median else "–"
+        ratio = against(figure, peers[0][1]) if peers and peers[0][1].median else "–"
         return [self.name, self.what, f"{figure} {figure.unit}", text, self.verdict(figure, limit), best, ratio]
 
     def ours(self, argv):
         return "--backend" in argv and argv[argv.index("--workers") + 1] == str(self.workers)
+
+
+def against(ours, peer):
+    """The ratio of medians; where either is disturbed also that of the best samples."""
+    text = f"{ours.median / peer.median:.2g}"
+    return text if ours.all_quiet and peer.all_quiet else f"{text} (best {ours.best / peer.best:.2g})"
 
 
 def fixed(limit):
