@@ -39,6 +39,7 @@ enum {
 	STATE_STOP = 1 << 8,	 /* the task has been asked to stop */
 	STATE_HEAP = 1 << 9,	 /* value.run.data or value.large is the data of a block that goes with the record */
 	STATE_HELD = 1 << 10,	 /* waits in a group's backlog: no hint may start it */
+	STATE_TAKEN = 1 << 12,	 /* somebody has claimed it, and its value with it */
 	STATE_BACKEND = 1 << 11	 /* the executor keeps something for it: ops->forget before it is recycled */
 };
 
@@ -132,12 +133,34 @@ static inline bool crew__claim_as(crew_future *f, uint32_t held)
 	uint32_t s = ck_pr_load_32(&f->state);
 
 	while (phase_of(s) == PHASE_PENDING && (held || !(s & STATE_HELD))) {
-		if (ck_pr_cas_32_value(&f->state, s, ((s & ~(uint32_t)(PHASE_MASK | STATE_HELD)) | PHASE_RUNNING), &s)) {
+		if (ck_pr_cas_32_value(&f->state, s, ((s & ~(uint32_t)(PHASE_MASK | STATE_HELD)) | PHASE_RUNNING | STATE_TAKEN), &s)) {
 			ck_pr_fence_acquire();
 			return true;
 		}
 	}
 	return false;
+}
+
+/* As crew__claim(), also of what was only marked as running where its task really is. */
+static inline bool crew__take(crew_future *f)
+{
+	uint32_t s = ck_pr_load_32(&f->state);
+
+	while (!(s & STATE_TAKEN) && (phase_of(s) == PHASE_PENDING || phase_of(s) == PHASE_RUNNING)) {
+		if (ck_pr_cas_32_value(&f->state, s, (s & ~(uint32_t)PHASE_MASK) | PHASE_RUNNING | STATE_TAKEN, &s)) {
+			ck_pr_fence_acquire();
+			return true;
+		}
+	}
+	return false;
+}
+
+static inline void crew__mark_running(crew_future *f)
+{
+	uint32_t s = ck_pr_load_32(&f->state);
+
+	while (phase_of(s) == PHASE_PENDING && !ck_pr_cas_32_value(&f->state, s, (s & ~(uint32_t)PHASE_MASK) | PHASE_RUNNING, &s))
+		;
 }
 
 /* Let hints start what a group held back; false: it was claimed meanwhile. */

@@ -254,9 +254,12 @@ void crew__backlog_pop(struct backlog *b)
 
 struct waiting *crew__backlog_find(struct backlog *b, const crew_future *f)
 {
-	uint64_t mark = f->value.word[0];
+	uint64_t mark;
 	struct waiting *w;
 
+	if (ck_pr_load_32(&f->state) & STATE_TAKEN)
+		return NULL;
+	mark = f->value.word[0];
 	if (!(mark & 1) || mark >> 1 >= b->total)
 		return NULL;
 	w = node(b, (uint32_t)(mark >> 1));

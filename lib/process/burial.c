@@ -258,9 +258,7 @@ void crew__bury(struct process_executor *p, uint32_t worker, struct cause cause)
 	crew__futex_wake(&p->settled_signal, INT_MAX, false);
 	pthread_mutex_unlock(&p->lock);
 	crew__deliver(p, &batch);
-#ifndef CREW_FAULT_LOST_WAKE
 	crew__wake_workers(p);
-#endif
 	if (broken)
 		crew__give_up(p, broken, "%s", text);
 }
@@ -296,7 +294,7 @@ static bool fail_backlog(struct process_executor *p, int code, const char *text,
 			return true;
 		if (w->flags & JOB_EXTENT)
 			crew__free_extent(p, w->payload);
-		crew__claim(w->f);
+		crew__take(w->f);
 		*s = (struct settled){ .f = w->f, .epoch = w->epoch, .error = crew__error_make(task_of(w->f), code, "%s", text) };
 		batch->n++;
 		crew__backlog_pop(&p->backlog);

@@ -392,6 +392,20 @@ static void process_close(crew_executor *ex)
 	free_all(p);
 }
 
+/* Its futures are nobody's business any more. It runs no code of the user's, so it ends at once; we do not rely on it. */
+static void end_engine(struct process_executor *p)
+{
+	const struct timespec pause = { 0, 1000000 };
+	uint64_t until = crew__deadline(EXIT_MS);
+
+	if (!p->engine_started)
+		return;
+	ck_pr_store_32(&p->stop_engine, 1);
+	crew__ring_engine(p);
+	while (pthread_tryjoin_np(p->engine, NULL) == EBUSY && crew__now() < until)
+		nanosleep(&pause, NULL); /* a join with a deadline would be by a clock that can be set */
+}
+
 /* The program ends under an open executor. No lock, no waiting for anything that can hang. The zygote sees its socket end, kills the workers and
    waits for them, so that nobody is left for init to reap; should it not, SIGKILL cannot be refused. */
 static void process_exit(crew_executor *ex)
@@ -400,7 +414,7 @@ static void process_exit(crew_executor *ex)
 	struct pollfd zygote = { p->zygote_pidfd, POLLIN, 0 };
 	siginfo_t info;
 
-	ck_pr_store_32(&p->stop_engine, 1); /* its futures are nobody's business any more */
+	end_engine(p);
 	shutdown(p->socket, SHUT_RDWR);
 	if (poll(&zygote, 1, EXIT_MS) != 1) {
 		for (uint32_t i = 0; i < p->ring.geometry.workers; i++)

@@ -14,7 +14,11 @@
 #include "base/futex.h"
 #include "process/process_executor.h"
 
+#ifdef CREW_WITHOUT_NET /* tests that prove wakes */
+#define SLICE (100000 * MS_TO_NS)
+#else
 #define SLICE (100 * MS_TO_NS)
+#endif
 #define ALL_EPOCHS ((1u << EPOCHS) - 1)
 
 static uint64_t slice(uint64_t deadline)
@@ -65,7 +69,7 @@ void crew__process_refresh(crew_executor *ex, crew_future *f)
 	} else if (e) {
 		word = ck_pr_load_64(ring_claim(&p->ring, e->ticket));
 		if (word_is_of(word, e->ticket) && word_status(word) == WORD_RUNNING)
-			crew__claim(f); /* so that its word says RUNNING; settling allows for it */
+			crew__mark_running(f);
 	}
 	pthread_mutex_unlock(&p->lock);
 	carry_out(p, tail, &batch);
@@ -282,9 +286,9 @@ int crew__process_cancel(crew_executor *ex, crew_future *f)
 		rc = take_back(p, e);
 	}
 	if (rc == 1)
-		crew__claim(f);
+		crew__take(f);
 	else if (!e && !w) /* not here: not submitted yet, or being completed by who took it out */
-		rc = crew__claim(f) ? 1 : -EALREADY;
+		rc = crew__take(f) ? 1 : -EALREADY;
 	pthread_mutex_unlock(&p->lock);
 	carry_out(p, tail, &batch);
 	return rc;

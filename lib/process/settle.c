@@ -22,9 +22,13 @@
 
 struct entry *crew__entry_of(struct process_executor *p, const crew_future *f)
 {
-	uint64_t mark = f->value.word[0];
-	struct entry *e = &p->entries[(mark >> 1) & p->ring.mask];
+	uint64_t mark;
+	struct entry *e;
 
+	if (ck_pr_load_32(&f->state) & STATE_TAKEN)
+		return NULL; /* its value is no mark any more */
+	mark = f->value.word[0];
+	e = &p->entries[(mark >> 1) & p->ring.mask];
 	return !(mark & 1) && e->f == f && e->ticket == mark >> 1 ? e : NULL;
 }
 
@@ -50,9 +54,11 @@ static struct settled *take_out(struct process_executor *p, struct entry *e, str
 	e->f = NULL;
 	if (job->flags & JOB_EXTENT)
 		crew__free_extent(p, job->payload);
+#ifndef CREW_FAULT_LOST_WAKE
 	if (e->waiters)
 		crew__futex_wake(word_futex(ring_claim(&p->ring, e->ticket)), INT_MAX, true);
-	crew__claim(s->f); /* unless refresh did it already */
+#endif
+	crew__take(s->f); /* who looks for it under the lock reads its value no more */
 	return s;
 }
 
@@ -294,7 +300,7 @@ static void let_go(struct process_executor *p, struct grant *grant)
 	if (grant->incarnation == seat->incarnation) {
 		struct orders *orders = &p->ring.orders[grant->worker];
 
-		store_release_32(&orders->released, orders->released + 1); /* pairs with the load in room (process_worker.c) */
+		store_release_32(&orders->released, orders->released + 1); /* pairs with the load in room (job.c) */
 	}
 	grant->readers--;
 	if (grant->orphan)

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * step_killer.c: kill -9 a worker after each single instruction of its real loop, and look at what becomes of the tasks.
+ *
+ * A real executor runs, engine and all. Its worker 0 is parked; we attach to it (ptrace), submit a few tasks, let it make k steps and kill it. Worker 1
+ * is stopped meanwhile, so that it is always the victim who has taken what there is; then it may go on, and must find everything. For
+ * each k, until the victim would park again:
+ *
+ *	every future completes · at most one failed, with CREW_EWORKER, signal 9 and the victim's pid · nothing ran twice · every result is right
+ *	· who waited was woken · who asked to be told was told once
+ *
+ * The sweep is off, and nobody who sleeps looks up by himself (CREW_WITHOUT_NET): both would repair what these tests are to find. Built with a fault put in on purpose (CREW_FAULT_…), the very same
+ * killer must find it: that is what makes its silence worth something.
+ */
+#include <crew/crew.h>
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "process/process_executor.h"
+#include "runner.h"
+
+#if defined(CREW_FAULT_NO_REOFFER) || defined(CREW_FAULT_RESULT_AFTER_DONE) || defined(CREW_FAULT_LOST_WAKE)
+#define FAULTY 1
+#else
+#define FAULTY 0
+#endif
+
+enum { TASKS = 8, PATIENCE_MS = FAULTY ? 700 : 4000 };
+
+/* Counts its run where it survives, and answers what only a whole run can. */
+CREW_TASK(long, count_run, (crew_bytes, runs), (int, i))
+{
+	__atomic_add_fetch((unsigned char *)runs.data + i, 1, __ATOMIC_SEQ_CST);
+	return (long)i * 1000 + 77;
+}
+
+/* Larger than a slot: the worker asks the engine for memory. */
+CREW_TASK(crew_bytes, count_large, (crew_bytes, runs), (int, i))
+{
+	crew_bytes out = crew_result_alloc(300);
+
+	__atomic_add_fetch((unsigned char *)runs.data + i, 1, __ATOMIC_SEQ_CST);
+	memset(out.data, i + 1, out.len);
+	return out;
+}
+
+struct round {
+	crew_future *f[TASKS];
+	uint32_t told;	/* callbacks of f[2] */
+	uint32_t woken; /* the waiter of f[1] came back */
+};
+
+struct bench {
+	crew_executor *ex;
+	struct process_executor *p;
+	crew_bytes runs;
+	bool large;
+	uint32_t average;
+	unsigned long failed, violations;
+};
+
+/* ---- the victim ---- */
+
+static bool both_parked(struct bench *b)
+{
+	return (ck_pr_load_64(&b->p->ring.rw->parked[0]) & 3) == 3 && ck_pr_load_64(&b->p->ring.pub->tail) == ck_pr_load_64(&b->p->ring.rw->head);
+}
+
+/* In its sleep: the bit is set some instructions earlier. */
+static bool asleep(pid_t pid)
+{
+	char path[64], state = '?';
+	FILE *file;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	if (fscanf(file, "%*d %*s %c", &state) != 1)
+		state = '?';
+	fclose(file);
+	return state == 'S';
+}
+
+static pid_t settle(struct bench *b, pid_t old)
+{
+	int64_t limit = test_now_ms() + 20000;
+	pid_t pid;
+
+	for (;;) {
+		pid = crew_executor_worker_pid(b->ex, 0);
+		if (pid > 0 && pid != old && both_parked(b) && asleep(pid) && asleep(crew_executor_worker_pid(b->ex, 1)))
+			return pid;
+		CHECK(test_now_ms() < limit);
+		sched_yield();
+	}
+}
+
+static void attach(pid_t pid)
+{
+	int status;
+
+	CHECK_EQ(ptrace(PTRACE_SEIZE, pid, 0, 0), 0L);
+	CHECK_EQ(ptrace(PTRACE_INTERRUPT, pid, 0, 0), 0L);
+	CHECK_EQ(waitpid(pid, &status, __WALL), pid);
+	CHECK(WIFSTOPPED(status));
+}
+
+/* About to sleep on its bell once more: the round is over. */
+static bool would_park(pid_t pid)
+{
+	struct user_regs_struct regs;
+	long word;
+
+	CHECK_EQ(ptrace(PTRACE_GETREGS, pid, 0, &regs), 0L);
+	if (regs.rax != SYS_futex || (regs.rsi & FUTEX_CMD_MASK) != FUTEX_WAIT_BITSET)
+		return false;
+	errno = 0;
+	word = ptrace(PTRACE_PEEKTEXT, pid, (void *)regs.rip, 0);
+	return errno == 0 && (word & 0xffff) == 0x050f; /* syscall */
+}
+
+/* k steps. False: it came to its sleep before. A request for memory sleeps too, but is answered: such a sleep is stepped over. */
+static bool steps(struct bench *b, pid_t pid, long k)
+{
+	bool taken = false;
+	int status;
+
+	for (long i = 0; i < k; i++) {
+		taken |= ck_pr_load_64(&b->p->ring.rw->head) == ck_pr_load_64(&b->p->ring.pub->tail);
+		if (i > 50 && would_park(pid) && taken && (ck_pr_load_64(&b->p->ring.rw->parked[0]) & 1))
+			return false;
+		CHECK_EQ(ptrace(PTRACE_SINGLESTEP, pid, 0, 0), 0L);
+		CHECK_EQ(waitpid(pid, &status, __WALL), pid);
+		if (WIFEXITED(status) || WIFSIGNALED(status))
+			return false;
+	}
+	return true;
+}
+
+static void kill_tracee(pid_t pid)
+{
+	int status;
+
+	kill(pid, SIGKILL);
+	while (waitpid(pid, &status, __WALL) == pid && !WIFSIGNALED(status) && !WIFEXITED(status))
+		;
+}
+
+/* ---- a round ---- */
+
+static void tell(crew_future *f, void *arg)
+{
+	struct round *r = arg;
+
+	(void)f;
+	__atomic_add_fetch(&r->told, 1, __ATOMIC_SEQ_CST);
+}
+
+static void *wait_for_one(void *arg)
+{
+	struct round *r = arg;
+
+	(void)crew_future_wait(r->f[1], CREW_FOREVER);
+	__atomic_store_n(&r->woken, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static bool right(struct bench *b, crew_future *f, int i)
+{
+	crew_bytes bytes;
+	long y;
+
+	if (!b->large)
+		return crew_result(f, &y) == 0 && y == (long)i * 1000 + 77;
+	if (crew_result(f, &bytes) || bytes.len != 300)
+		return false;
+	for (size_t k = 0; k < bytes.len; k++)
+		if (((unsigned char *)bytes.data)[k] != (unsigned char)(i + 1))
+			return false;
+	return true;
+}
+
+static void complain(struct bench *b, long k, const char *what, int i)
+{
+	b->violations++;
+	printf("after %ld steps: %s (task %d)\n", k, what, i);
+}
+
+static void judge(struct bench *b, struct round *r, pid_t victim, long k)
+{
+	int64_t limit = test_now_ms() + PATIENCE_MS;
+	int failed = 0;
+
+	/* first, while nobody else looks at anything */
+	while ((!__atomic_load_n(&r->woken, __ATOMIC_ACQUIRE) || __atomic_load_n(&r->told, __ATOMIC_ACQUIRE) != 1) && test_now_ms() < limit)
+		sched_yield();
+	if (!__atomic_load_n(&r->woken, __ATOMIC_ACQUIRE))
+		complain(b, k, "was waited for in vain", 1);
+	if (__atomic_load_n(&r->told, __ATOMIC_ACQUIRE) != 1)
+		complain(b, k, "was not told about once", 2);
+	for (int i = 0; i < TASKS; i++) {
+		unsigned char count;
+		const crew_error *e;
+		int left = (int)(limit - test_now_ms());
+
+		if (crew_future_wait(r->f[i], left > 0 ? left : 0) == -ETIMEDOUT) {
+			complain(b, k, "never completed", i);
+			continue;
+		}
+		e = crew_future_error(r->f[i]);
+		count = ((unsigned char *)b->runs.data)[i];
+		if (count > 1)
+			complain(b, k, "ran twice", i);
+		if (e->code == 0 && (!right(b, r->f[i], i) || count != 1))
+			complain(b, k, "has a wrong result", i);
+		if (e->code && (e->code != CREW_EWORKER || e->signal != SIGKILL || e->worker != victim))
+			complain(b, k, "failed with a wrong error", i);
+		failed += e->code != 0;
+	}
+	if (failed > 1)
+		complain(b, k, "is not the only one that failed", -1);
+	b->failed += (unsigned long)failed;
+}
+
+/* Submit, step, kill, judge. False: the victim had nothing left to do before k. */
+static bool round_of(struct bench *b, pid_t victim, long k)
+{
+	struct round r = { 0 };
+	pthread_t waiter;
+	pid_t peer = crew_executor_worker_pid(b->ex, 1);
+	bool more;
+
+	memset(b->runs.data, 0, TASKS);
+	kill(peer, SIGSTOP);
+	attach(victim);
+	ck_pr_store_32(&b->p->ring.rw->average, b->average);
+	for (int i = 0; i < TASKS; i++)
+		r.f[i] = b->large ? crew_submit(b->ex, count_large, b->runs, i) : crew_submit(b->ex, count_run, b->runs, i);
+	CHECK_EQ(crew_future_on_done(r.f[2], tell, &r), 0);
+	CHECK_EQ(pthread_create(&waiter, NULL, wait_for_one, &r), 0);
+	while (ck_pr_load_32(&b->p->ring.pub->sleepers) == 0 && !__atomic_load_n(&r.woken, __ATOMIC_ACQUIRE))
+		sched_yield();
+	more = steps(b, victim, k);
+	kill_tracee(victim);
+	kill(peer, SIGCONT);
+	judge(b, &r, victim, k);
+	if (!b->violations)
+		pthread_join(waiter, NULL);
+	for (int i = 0; i < TASKS; i++)
+		crew_future_free(r.f[i]);
+	return more;
+}
+
+static void stop_sweeping(struct process_executor *p)
+{
+	struct itimerspec never = { 0 };
+
+	pthread_mutex_lock(&p->lock);
+	p->ticking = true; /* so nobody starts it */
+	timerfd_settime(p->timer, 0, &never, NULL);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* Every 50th step, from a random first one; STRESS=5000: every one. */
+static void kill_each_step(bool large, uint32_t average)
+{
+	struct bench b = { .large = large, .average = average };
+	size_t scaled = test_scaled(2);
+	long stride = FAULTY ? 3 : scaled >= 100 ? 1 : (long)(100 / scaled), k, points = 0;
+	pid_t victim = 0;
+
+	CREW_SCOPE (ex, crew_processes(2)) {
+		b.ex = ex;
+		b.p = process_executor_of(ex);
+		b.runs = crew_shared_alloc(ex, TASKS);
+		stop_sweeping(b.p);
+		ck_pr_store_32(&b.p->ring.rw->average, average);
+		for (k = (long)(test_random() % (uint64_t)stride);; k += stride, points++) {
+			victim = settle(&b, victim);
+			if (!round_of(&b, victim, k) || b.violations)
+				break;
+		}
+		printf("%ld points killed at, of %ld steps; %lu tasks failed with their worker; %lu violations\n", points, k, b.failed, b.violations);
+		if (FAULTY && b.violations)
+			_exit(0); /* found: but who waits for what is lost would wait for ever */
+		CHECK_EQ(b.violations, 0u);
+		CHECK(!FAULTY);
+	}
+}
+
+TEST_WITHIN(a_worker_may_die_after_any_instruction_between_small_tasks, 600)
+{
+	kill_each_step(false, 50);
+}
+
+TEST_WITHIN(a_worker_may_die_after_any_instruction_between_long_tasks, 600)
+{
+	kill_each_step(false, 1000000);
+}
+
+#if !FAULTY
+TEST_WITHIN(a_worker_may_die_after_any_instruction_of_a_large_answer, 600)
+{
+	kill_each_step(true, 50);
+}
+#endif
