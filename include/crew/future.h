@@ -39,7 +39,7 @@ typedef void crew_done_fn(crew_future *f, void *arg);
  * Wait until f is done, then copy the result to *y: 0. When the task failed: CREW_ERAISED; when it was cancelled:
  * -ECANCELED; when *y is not of the result's type: CREW_ETYPE (class and size count: int64_t reads a long long, an
  * int does not read a double; signedness is not looked at; structs are compared by size). -ETIMEDOUT: still going on,
- * nothing happened to it. -EDEADLK: waiting here could never end. *y is untouched on any failure. May be called again.
+ * nothing happened to it. -EDEADLK: a wait for oneself, or one that closes a circle of waiting workers. *y is untouched on any failure. May be called again.
  *
  * A crew_bytes or const char * result is borrowed: it points into the future and goes with it.
  */

@@ -10,6 +10,10 @@
  * it is killed. The library installs no SIGCHLD handler, waits for no child but its own, leaves no name in the file system, and all its file
  * descriptors are close-on-exec.
  *
+ * The workers' parent is a small process of the library's own. Should that be killed, all workers go with it and the executor is broken: every
+ * future that is not done fails with CREW_EBROKEN. Callbacks run in a thread of the library's own.
+ * One executor runs at most 8192 different tasks (-ENOSPC).
+ *
  * Arguments and results travel by copy, or by crew_shared_alloc() with none. Pointers are refused: CREW_EPOINTER. A task must be known to the
  * worker: one of a module loaded after the open is CREW_ENOTASK. Inside a worker crew_task_executor() runs nested submits in place. Workers
  * ignore SIGINT (Ctrl-C reaches the whole terminal; the parent decides) and have every other signal at its default.
