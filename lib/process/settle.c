@@ -43,14 +43,11 @@ void crew__settle_gone(struct process_executor *p, uint8_t epoch)
 	}
 }
 
-/* The future is the batch's from here on. Who sleeps on the claim word must look again. */
-static struct settled *take_out(struct process_executor *p, struct entry *e, struct batch *batch)
+/* The entry is free; who sleeps on its claim word must look again. */
+static void vacate(struct process_executor *p, struct entry *e)
 {
-	struct settled *s = &batch->item[batch->n++];
-	struct job *job = &ring_cell(&p->ring, e->ticket)->job;
+	const struct job *job = &ring_cell(&p->ring, e->ticket)->job;
 
-	s->f = e->f;
-	s->epoch = e->epoch;
 	e->f = NULL;
 	if (job->flags & JOB_EXTENT)
 		crew__free_extent(p, job->payload);
@@ -58,6 +55,16 @@ static struct settled *take_out(struct process_executor *p, struct entry *e, str
 	if (e->waiters)
 		crew__futex_wake(word_futex(ring_claim(&p->ring, e->ticket)), INT_MAX, true);
 #endif
+}
+
+/* The future is the batch's from here on. */
+static struct settled *take_out(struct process_executor *p, struct entry *e, struct batch *batch)
+{
+	struct settled *s = &batch->item[batch->n++];
+
+	s->f = e->f;
+	s->epoch = e->epoch;
+	vacate(p, e);
 	crew__take(s->f); /* who looks for it under the lock reads its value no more */
 	return s;
 }
@@ -157,6 +164,25 @@ static int store_value(crew_future *f, const unsigned char *bytes, size_t n)
 	return STATE_HEAP;
 }
 
+/* Most futures: a number for a result, and nobody who asked to be told or sleeps on the word. One step, and no batch. Whoever comes to set a flag
+   meanwhile makes the step fail; the value is in place then, and the batch will say that it is done. */
+static void settle_number(struct process_executor *p, struct entry *e, uint64_t value, struct batch *batch)
+{
+	crew_future *f = e->f;
+	uint32_t s = ck_pr_load_32(&f->state);
+	uint32_t add = PHASE_FINISHED - phase_of(s);
+
+	f->value.word[0] = value;
+	f->value.word[1] = 0;
+	ck_pr_fence_release();
+	if (!(s & (STATE_NOTIFY | STATE_WAITER | STATE_DETACHED)) && ck_pr_cas_32(&f->state, s, s + add)) {
+		vacate(p, e);
+		crew__settle_gone(p, e->epoch);
+	} else {
+		take_out(p, e, batch)->add = COMPLETE_FINISHED;
+	}
+}
+
 /* The bytes of a small answer, copied: from here on nobody can change them. */
 static void settle_small(struct process_executor *p, struct entry *e, const unsigned char *bytes, size_t n, struct batch *batch)
 {
@@ -232,9 +258,14 @@ void crew__settle_answer(struct process_executor *p, struct entry *e, struct bat
 	switch (kind) {
 	case ANSWER_INLINE:
 		value = ck_pr_load_64(&a->value);
-		memcpy(bytes, &value, sizeof value);
+		class = CREW_TYPE_CLASS(task_of(e->f)->result);
 		if (n > sizeof value)
 			break;
+		if (likely(class != CREW_STRING && class != CREW_BYTES && n == CREW_TYPE_SIZE(task_of(e->f)->result))) {
+			settle_number(p, e, value, batch);
+			return;
+		}
+		memcpy(bytes, &value, sizeof value);
 		settle_small(p, e, bytes, n, batch);
 		return;
 	case ANSWER_WIDE:
