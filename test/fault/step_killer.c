@@ -9,8 +9,8 @@
  *	every future completes · at most one failed, with CREW_EWORKER, signal 9 and the victim's pid · nothing ran twice
  *	every result is right · who waited was woken · who asked to be told was told once
  *
- * The sweep is off, and nobody who sleeps looks up by himself (CREW_WITHOUT_NET): both would repair what these tests are to find. Built with a fault put in on purpose (CREW_FAULT_…), the very same
- * killer must find it: that is what makes its silence worth something.
+ * The sweep is off, and nobody who sleeps looks up by himself (CREW_WITHOUT_NET): both would repair what these tests are to find. Built with a
+ * fault put in on purpose (CREW_FAULT_…), the very same killer must find it: that is what makes its silence worth something.
  */
 #include <crew/crew.h>
 #include <errno.h>
