@@ -110,7 +110,7 @@ struct crew_executor {
 	pthread_mutex_t mutex;
 	struct slab *slabs;
 	struct port *ports; /* read without it: append only */
-	crew_future *spilled; /* chains of PORT_FREE_MAX / 2 free records, linked by value.word[1] */
+	crew_future *spilled; /* chains of PORT_FREE_MAX / 2 free records, linked by value.word[0] */
 	struct shared_block *blocks;
 	crew_executor *registry_prev, *registry_next; /* guarded by the registry's mutex */
 	/* any thread, atomic */

@@ -85,7 +85,7 @@ static bool refill(struct port *port)
 	pthread_mutex_lock(&ex->mutex);
 	chain = ex->spilled;
 	if (chain)
-		ex->spilled = (crew_future *)(uintptr_t)chain->value.word[1];
+		ex->spilled = (crew_future *)(uintptr_t)ck_pr_load_64(&chain->value.word[0]);
 	pthread_mutex_unlock(&ex->mutex);
 	if (chain) {
 		port->free = chain;
@@ -133,12 +133,12 @@ static void spill(struct port *port)
 	crew_future *last = port->free, *chain;
 
 	for (uint32_t i = 1; i < PORT_FREE_MAX / 2; i++)
-		last = (crew_future *)(uintptr_t)last->value.word[0];
-	chain = (crew_future *)(uintptr_t)last->value.word[0];
-	last->value.word[0] = 0;
+		last = (crew_future *)(uintptr_t)last->value.word[1];
+	chain = (crew_future *)(uintptr_t)last->value.word[1];
+	last->value.word[1] = 0;
 	port->free_count = PORT_FREE_MAX / 2;
 	pthread_mutex_lock(&ex->mutex);
-	chain->value.word[1] = (uintptr_t)ex->spilled;
+	ck_pr_store_64(&chain->value.word[0], (uintptr_t)ex->spilled);
 	ex->spilled = chain;
 	pthread_mutex_unlock(&ex->mutex);
 }
@@ -189,7 +189,7 @@ void crew__recycle(crew_future *f)
 	port = crew__port(ex);
 	if (!port)
 		return; /* no memory for a port: the record rests until the executor closes */
-	f->value.word[0] = (uintptr_t)port->free;
+	f->value.word[1] = (uintptr_t)port->free;
 	port->free = f;
 	if (unlikely(++port->free_count == PORT_FREE_MAX))
 		spill(port);

@@ -289,7 +289,7 @@ struct port {
 	uint32_t taken;	     /* a live thread owns it; guarded by the executor's mutex */
 	/* owner thread only */
 	uint32_t free_count;
-	crew_future *free;   /* linked by value.word[0] */
+	crew_future *free;   /* linked by value.word[1]: walks over all records may be reading word[0], see process/settle.c */
 	struct slab *slab;   /* being bumped */
 };
 
@@ -308,7 +308,7 @@ static inline crew_future *crew__record_new(struct port *port)
 
 	if (unlikely(!f))
 		return crew__record_new_slow(port);
-	port->free = (crew_future *)(uintptr_t)f->value.word[0];
+	port->free = (crew_future *)(uintptr_t)f->value.word[1];
 	port->free_count--;
 	return f;
 }

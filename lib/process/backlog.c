@@ -259,7 +259,7 @@ struct waiting *crew__backlog_find(struct backlog *b, const crew_future *f)
 
 	if (ck_pr_load_32(&f->state) & STATE_TAKEN)
 		return NULL;
-	mark = f->value.word[0];
+	mark = ck_pr_load_64(&f->value.word[0]); /* it may be recycled at this moment: what it says is checked below */
 	if (!(mark & 1) || mark >> 1 >= b->total)
 		return NULL;
 	w = node(b, (uint32_t)(mark >> 1));
