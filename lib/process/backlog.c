@@ -257,7 +257,7 @@ struct waiting *crew__backlog_find(struct backlog *b, const crew_future *f)
 	uint64_t mark;
 	struct waiting *w;
 
-	if (ck_pr_load_32(&f->state) & (STATE_TAKEN | STATE_HELD))
+	if (!has_mark(f))
 		return NULL;
 	mark = ck_pr_load_64(&f->value.word[0]); /* it may be recycled at this moment: what it says is checked below */
 	if (!(mark & 1) || mark >> 1 >= b->total)

@@ -187,6 +187,14 @@ static inline uint64_t mark_ticket(uint64_t ticket)
 	return ticket << 1;
 }
 
+/* Is its value a mark? The lock is held, under which alone it may stop being one: it is neither free, nor another's to complete, nor held back. */
+static inline bool has_mark(const crew_future *f)
+{
+	uint32_t s = ck_pr_load_32(&f->state);
+
+	return (phase_of(s) == PHASE_PENDING || phase_of(s) == PHASE_RUNNING) && !(s & (STATE_TAKEN | STATE_HELD));
+}
+
 static inline uint64_t mark_waiting(uint32_t index)
 {
 	return (uint64_t)index << 1 | 1;

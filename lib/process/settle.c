@@ -25,8 +25,8 @@ struct entry *crew__entry_of(struct process_executor *p, const crew_future *f)
 	uint64_t mark;
 	struct entry *e;
 
-	if (ck_pr_load_32(&f->state) & (STATE_TAKEN | STATE_HELD))
-		return NULL; /* its value is no mark any more, or not yet */
+	if (!has_mark(f))
+		return NULL;
 	mark = ck_pr_load_64(&f->value.word[0]); /* it may be recycled at this moment: what it says is checked below */
 	e = &p->entries[(mark >> 1) & p->ring.mask];
 	return !(mark & 1) && e->f == f && e->ticket == mark >> 1 ? e : NULL;
