@@ -215,19 +215,22 @@ static void replace(struct process_executor *p, uint32_t worker)
 static int too_often(struct process_executor *p, uint32_t worker, struct cause cause, char *text, size_t size)
 {
 	struct seat *seat = &p->seats[worker];
-	uint32_t phase = phase_of_worker(p, worker);
+	uint32_t phase = phase_of_worker(p, worker), limit = p->plan.initializer ? STRIKES : STRIKES_WITHOUT;
 	char how[120];
 
-	if (phase == WORKER_READY || phase == WORKER_RETIRED)
+	if (phase == WORKER_READY || phase == WORKER_RETIRED) {
+		if (!seat->counted)
+			p->strikes = 0; /* it did get ready, whatever came then */
 		return 0;
+	}
 	strike(p, worker);
-	if (p->strikes < STRIKES || p->failed)
+	if (p->strikes < limit || p->failed)
 		return 0;
 	describe(how, sizeof how, seat->pid, cause);
 	if (phase == WORKER_REFUSED)
-		snprintf(text, size, "the initializer failed with %d in %d workers in a row", ck_pr_load_int(&p->ring.reports[worker].code), STRIKES);
+		snprintf(text, size, "the initializer failed with %d in %d workers in a row", ck_pr_load_int(&p->ring.reports[worker].code), (int)limit);
 	else
-		snprintf(text, size, "%s before it was ready, and %d before it", how, STRIKES - 1);
+		snprintf(text, size, "%s before it was ready, and %d before it", how, (int)limit - 1);
 	return CREW_EBROKEN;
 }
 

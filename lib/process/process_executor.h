@@ -19,7 +19,7 @@
 #include "process/arena.h"
 #include "process/zygote.h"
 
-enum { WAITING_PAYLOAD = 32, BATCH_ITEMS = 64, EPOCHS = 8, STRIKES = 3, TICK_FAST_MS = 20, TICK_SLOW_MS = 250, OBITUARY_MS = 100 };
+enum { WAITING_PAYLOAD = 32, BATCH_ITEMS = 64, EPOCHS = 8, STRIKES = 3, STRIKES_WITHOUT = 32 /* without an initializer: no code of the program's */, TICK_FAST_MS = 20, TICK_SLOW_MS = 250, OBITUARY_MS = 100 };
 
 /* What the parent knows of a slot. */
 struct entry {
