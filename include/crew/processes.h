@@ -51,7 +51,7 @@ struct crew_processes_options {
 	const char *cpus;
 	size_t stack_size;
 	enum crew_start start;
-	int grace_ms; /* from SIGTERM to SIGKILL when a worker is to go; 0: 1000 */
+	int grace_ms; /* from SIGTERM to SIGKILL when a worker is to go; at close, what its finalizer may take; 0: 1000 */
 };
 
 #define crew_processes(...) \
