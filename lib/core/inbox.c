@@ -8,13 +8,15 @@
  * the eventfd before it takes the stack: a completion between the two rings again, so the descriptor is level-triggered and at worst readable for
  * nothing.
  *
- * A completer's last touch of the inbox is the count of those on their way; close refuses while that is not 0.
+ * Close refuses while futures are on their way. The last of them may have been delivered while its completer is still ringing: completers count
+ * themselves in and out, and close waits for those few instructions.
  */
 #include "core/inbox.h"
 
 #include <ck_stack.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -29,6 +31,7 @@ struct crew_inbox {
 	/* written by completers, taken by the drainer */
 	crew_future *arrived CREW__ALIGNED; /* linked by annex->inbox_next, newest first */
 	uint32_t expected;		    /* submitted and not yet delivered; by faa */
+	uint32_t ringing;		    /* completers inside crew__inbox_put; by faa, which is their last touch */
 	/* the drainer's */
 	pthread_mutex_t mutex CREW__ALIGNED;
 };
@@ -87,6 +90,7 @@ void crew__inbox_put(crew_inbox *inbox, crew_future *f)
 	crew_future *head;
 
 	crew__retain(f); /* the drainer's, until it gave it back */
+	ck_pr_faa_32(&inbox->ringing, 1);
 	do {
 		head = ck_pr_load_ptr(&inbox->arrived);
 		a->inbox_next = head;
@@ -94,6 +98,8 @@ void crew__inbox_put(crew_inbox *inbox, crew_future *f)
 	} while (!ck_pr_cas_ptr(&inbox->arrived, head, f));
 	if (!head)
 		(void)!write(inbox->fd, &one, sizeof one);
+	ck_pr_fence_release();
+	ck_pr_faa_32(&inbox->ringing, (uint32_t)-1); /* pairs with the load in inbox_free */
 }
 
 static crew_future *take_all(crew_inbox *inbox)
@@ -155,6 +161,8 @@ int crew_inbox_drain(crew_inbox *inbox)
 
 static void inbox_free(crew_inbox *inbox)
 {
+	while (load_acquire_32(&inbox->ringing))
+		sched_yield();
 	close(inbox->fd);
 	pthread_mutex_destroy(&inbox->mutex);
 	free(inbox);
