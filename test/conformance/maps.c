@@ -3,6 +3,7 @@
  * mapping.c: crew_map() and crew_map_with().
  */
 #include <errno.h>
+#include <sched.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,10 +42,17 @@ CREW_TASK(void, count_one, (crew_bytes, gate), (int, i))
 {
 	gate_add(gate.data, i);
 }
-CREW_TASK(int, fails_at, (crew_bytes, gate), (int, i), (int, bad))
+/* Item 0 fails, and no other goes on before that one has run; then each gives way to whoever must hear of it. */
+CREW_TASK(int, first_fails, (crew_bytes, gate), (int, i))
 {
 	gate_add(gate.data, 0);
-	return i == bad ? crew_raise(EIO, "item %d", i) : i;
+	if (i == 0) {
+		gate_arrive(gate.data);
+		return crew_raise(EIO, "item %d", i);
+	}
+	gate_await(gate.data, 1);
+	sched_yield();
+	return i;
 }
 struct wide {
 	long v[9];
@@ -210,15 +218,15 @@ TEST_EACH(errors_of_a_map_that_is_well_are_0, ex)
 /* stop_on_error: no more chunks are started after a failure; what never started is cancelled. */
 TEST_EACH(stop_on_error_starts_no_more_chunks, ex)
 {
-	enum { N = 5000 };
+	enum { N = 20000 };
 	GATE (g, ex);
 	static crew_bytes gates[N];
-	static int bad[N], out[N], errors[N];
+	static int out[N], errors[N];
 	int *in = numbers(N), code;
 
 	for (int i = 0; i < N; i++)
 		gates[i] = g.bytes;
-	code = crew_map_with(ex, (.stop_on_error = true, .chunk = 1, .errors = errors), fails_at, gates, in, bad, out, N);
+	code = crew_map_with(ex, (.stop_on_error = true, .chunk = 1, .errors = errors), first_fails, gates, in, out, N);
 	CHECK_EQ(code, -EIO);
 	CHECK_EQ(errors[0], EIO);
 	CHECK(gate_count(g.at, 0) < N);
