@@ -182,6 +182,8 @@ CREW_TASK(int, line, (int, n))
 }
 TEST(spawns_beyond_the_array_are_plain_calls)
 {
+	if (TEST_TSAN)
+		SKIP("ThreadSanitizer's own stack of calls ends at 65536");
 	CREW_SCOPE (ex, crew_threads(.workers = 2, .stack_size = (size_t)1 << 28)) {
 		int y;
 
