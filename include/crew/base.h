@@ -56,7 +56,8 @@ extern "C" {
 	X_(CREW_ECLOSED, -5009, "the other side has finished; nothing more will come")           \
 	X_(CREW_EHANDLE, -5010, "not a live object of this library")                             \
 	X_(CREW_ETHREADED, -5011, "a process with several threads cannot fork workers safely")   \
-	X_(CREW_EPROTO, -5012, "a worker wrote something into shared memory that it may not")
+	X_(CREW_EPROTO, -5012, "a worker wrote something into shared memory that it may not") \
+	X_(CREW_EINIT, -5013, "crew_init() must be the first call of main() for this")
 
 enum crew_code {
 #define CREW__CODE(name_, value_, text_) name_ = value_,
@@ -82,12 +83,18 @@ typedef struct crew_bytes {
  * worker       pid of the process that ran it (0: it never started)
  * where, task  "file.c:42" and the name of the task; for a raise, the line of the raise
  * message      a sentence for people, never empty when code is not 0
+ * user_ms, system_ms, max_rss_kib
+ *              what a worker that died had used of CPU and memory, else 0
+ * output       the last that it wrote to stderr; "" when nothing
  */
 typedef struct crew_error {
 	int code, signal, exit_status, attempts;
 	pid_t worker;
 	char where[64], task[64], message[256];
-	uint64_t reserved_[8];
+	int user_ms, system_ms;
+	long max_rss_kib;
+	char output[256];
+	uint64_t reserved_[4];
 } crew_error;
 
 /* The sentence and the name of a code; of an errno code too. Never NULL; static storage; any thread. */

@@ -94,7 +94,8 @@ static inline void crew__executor_fini(crew_executor **ex)
 struct crew_submit_options {
 	int reserved_;	      /* 0 */
 	int timeout_ms;	      /* from submit to end; 0 none. A task whose time is up before it starts never does: CREW_EDEADLINE.
-				 While it runs it is told by crew_task_cancelled() */
+				 One that runs is told by crew_task_cancelled(); a worker process that does not end it at once is killed, its
+				 future fails with CREW_EDEADLINE and a new worker takes the place. Threads are only told */
 	int retries;	      /* run it again, up to so many times, when its worker dies under it. Only for tasks that may run twice */
 	int priority;	      /* higher first among what waits; waiting raises it, so that nothing starves */
 	void *data;	      /* crew_future_data() */

@@ -71,6 +71,10 @@ CREW_API bool crew_future_cancelled(crew_future *f);
 CREW_API int crew_future_cancel(crew_future *f, const char *reason);
 CREW_API int crew_cancel(crew_future *const *fs, size_t n); /* all of them; how many never start */
 
+/* Cancel, and when f runs and has not ended grace_ms from now, end it by force where that can be done: its worker process is killed and replaced, f fails
+   with -ECANCELED and the reason. Threads are only ever asked. Does not wait. 1, 0, -EALREADY as crew_future_cancel(). */
+CREW_API int crew_future_kill(crew_future *f, const char *reason, int grace_ms);
+
 /* Have fn(f, arg) called once f is done, in the thread that completes it, or at once in this one if it is done.
    Callbacks run in the order of registration, after the threads that wait for f were woken; the same fn may be
    registered twice and runs twice. -ENOMEM: not registered. For an event loop use crew_submit_to(). */
@@ -141,6 +145,22 @@ CREW_API crew_future *crew_future_new(int type);
 CREW_API int crew_future_set_result(crew_future *f, const void *value, int type);
 CREW_API int crew_future_set_error(crew_future *f, int code, const char *format, ...) CREW_PRINTF(3, 4);
 CREW_API int crew_future_set_running(crew_future *f); /* 0; -ECANCELED: cancelled meanwhile; -EALREADY */
+
+/*
+ * Futures that travel. crew_future_share(f) gives a handle, a value: it may be an argument or a result, lie in a struct, go through a queue, to any
+ * process of the program's family: workers and children of every start method, and back. There crew_promise_future(p) gives a future that stands
+ * for f: it is waited for, watched and asked as f is, and if f is a promise it may be kept: the first set wins, wherever it is made, and f is done everywhere.
+ * It belongs to the caller: crew_future_free(). A handle that could not be made gives a future that has failed already with the reason.
+ *
+ * Results travel by copy; one that holds pointers is CREW_EPOINTER elsewhere. When f is cancelled or fails, its error travels.
+ * A promise is broken (CREW_EBROKEN) when no process that has it is left but those that wait. The handle of a future that was given back everywhere is
+ * CREW_EHANDLE.
+ */
+typedef struct crew_promise {
+	uint64_t id_, type_;
+} crew_promise;
+CREW_API crew_promise crew_future_share(crew_future *f);
+CREW_API crew_future *crew_promise_future(crew_promise p);
 
 #ifdef __cplusplus
 }

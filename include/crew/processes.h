@@ -30,14 +30,27 @@ extern "C" {
 #endif
 
 /*
- * How workers come to be. FORK: the opener forks a small helper process from itself; it has one thread and forks every worker, now and
- * later, each a copy of the program as it was at the open. Forking a program that has other threads copies locks those
- * threads hold: such an open fails with CREW_ETHREADED, unless FORK is asked for by name. (crew's own threads do not count.)
+ * How workers come to be. Whichever it is, every worker is forked by a small process of the library's own that has one thread, so no lock of the
+ * program's is ever copied in the middle of something, and watched before a task can reach it.
+ *
+ * SERVER  that process, the server, is forked once, at the first open of this kind or by crew_init(), while the program has one thread, and
+ *         serves all executors from then on. Workers see the program as it was at that moment: what was written to memory later, files that were
+ *         opened, threads that were started are not there. A program that has other threads at that moment fails with CREW_ETHREADED, unless it
+ *         called crew_init(): then the server is a fresh execution of it.
+ * FORK    the opener is forked, at each open: workers see the program as it is then, `arg` included. A program that has other threads fails
+ *         with CREW_ETHREADED unless FORK is asked for by name. (crew's own threads do not count.)
+ * SPAWN   each worker is a fresh execution of the program, in which crew_init() does not return: it must be the first thing main() does.
+ *         Nothing is inherited but the standard streams, environment and working directory. An open without crew_init() fails with CREW_EINIT.
  */
 enum crew_start {
-	CREW_START_DEFAULT, /* FORK where it is safe */
-	CREW_START_FORK
+	CREW_START_DEFAULT, /* SERVER */
+	CREW_START_FORK,
+	CREW_START_SERVER,
+	CREW_START_SPAWN
 };
+
+/* To be called first in main(). In a worker that was spawned it does not return. Else it notes how to execute this program, and returns 0; -errno. */
+CREW_API int crew_init(int argc, char **argv);
 
 struct crew_processes_options {
 	int reserved_;		/* 0; the macro names it first, so that what follows may be positional */
@@ -45,13 +58,21 @@ struct crew_processes_options {
 	const char *name;	/* of the processes, as ps shows them: "name/0"; default "crew" */
 	crew_initializer_fn *initializer; /* in each worker as it starts; not 0, or its death, three times in a row: the executor is broken */
 	crew_finalizer_fn *finalizer;	  /* in each worker that ends in order */
-	void *arg;
+	void *arg;		/* of both; see arg_size */
 	int max_tasks_per_child; /* a fresh process after so many tasks; 0: never */
 	int nice;
 	const char *cpus;
 	size_t stack_size;
 	enum crew_start start;
 	int grace_ms; /* from SIGTERM to SIGKILL when a worker is to go; at close, what its finalizer may take; 0: 1000 */
+	size_t arg_size; /* arg points to so many bytes, each worker gets a copy of them; 0: the pointer is passed on as it is, which only FORK can
+			    (else CREW_EPOINTER, unless it is NULL) */
+	int spares;	 /* workers beyond those, started and initialized, that take the place of one that dies or retires; 0: none, a dead one is
+			    replaced by a fresh fork */
+	int task_timeout_ms; /* of every task that has no .timeout_ms of its own; 0: none */
+	int retries;	     /* likewise for .retries. Only for tasks that may run twice */
+	bool raw_stderr;     /* workers write to the program's stderr by themselves. Else it passes through the library, which keeps the last of
+				each worker's for crew_error.output */
 };
 
 #define crew_processes(...) \
@@ -60,6 +81,10 @@ CREW_API crew_executor *crew_processes_open(const struct crew_processes_options 
 
 /* The pid of worker i, 0 when it is being replaced; -EINVAL when there is none or ex has no processes. */
 CREW_API pid_t crew_executor_worker_pid(crew_executor *ex, int i);
+
+/* Send `signal` to every worker process; how many got it. Tasks it kills fail with CREW_EWORKER and their workers are replaced: to end the
+   executor use crew_executor_shutdown(). 0 when ex has no processes; -EINVAL: no such signal. */
+CREW_API int crew_executor_kill(crew_executor *ex, int signal);
 
 #ifdef __cplusplus
 }
