@@ -115,7 +115,8 @@ struct crew_submit_options {
 			     &(struct crew_submit_options){ .reserved_ = 0, CREW__UNWRAP options_ },           \
 			     sizeof(struct crew_submit_options))
 
-/* crew_submit_to(ex, on_done, arg, T, A…): on_done(f, arg) runs in crew_drain(ex), whatever happens, never from here. */
+/* crew_submit_to(ex, on_done, arg, T, A…): on_done(f, arg) runs in crew_drain(ex), once, whatever happens, and not from here; but when there is no
+   memory left to remember it by, or ex is no executor (CREW_EHANDLE, CREW_EFORKED), it is called at once, with a future that has failed. */
 #define crew_submit_to(ex_, on_done_, arg_, ...)                                               \
 	crew_executor_submit((ex_), CREW__TASK_IN(__VA_ARGS__), CREW__FILL(__VA_ARGS__),       \
 			     &(struct crew_submit_options){ .on_done = (on_done_), .on_done_arg = (arg_) }, \

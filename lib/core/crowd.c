@@ -58,6 +58,17 @@ static int finish(crew_future *f)
 	return rc;
 }
 
+/* Until one hand is done: then there is nothing left to begin. Where a wait for several cannot be had, for one that was submitted. */
+static void await_one(crew_future *const *all, size_t hands, uint64_t deadline)
+{
+	size_t i = 0;
+
+	if (crew_wait(all, hands, CREW_FIRST_COMPLETED, crew__ms_left(deadline)) >= 0)
+		return;
+	while (i < hands && crew_future_wait(all[i], crew__ms_left(deadline)))
+		i++;
+}
+
 int crew__crowd(crew_executor *ex, void (*work)(void *job), void *job, size_t hands, uint64_t deadline)
 {
 	struct hand hand = { work, job };
@@ -75,7 +86,7 @@ int crew__crowd(crew_executor *ex, void (*work)(void *job), void *job, size_t ha
 	if (worker)
 		work(job);
 	else
-		crew_wait(all, hands, CREW_FIRST_COMPLETED, crew__ms_left(deadline)); /* then there is nothing left to begin */
+		await_one(all, hands, deadline);
 	for (size_t i = 0; i < hands; i++) {
 		one = finish(all[i]);
 		if (one && !rc)

@@ -486,6 +486,9 @@ crew_executor *crew_group_open(crew_executor *below, const struct crew_group_opt
 
 	if (rc)
 		return crew__executor_failed(&crew__group_ops, rc, "a group over %s", crew_strerror(rc));
+	rc = crew__executor_broken(below);
+	if (rc)
+		return crew__executor_failed(&crew__group_ops, rc, "%s", below->error.message);
 	g = calloc(1, sizeof *g);
 	if (!g)
 		return crew__executor_failed(&crew__group_ops, -ENOMEM, "no memory for a group");

@@ -195,6 +195,10 @@ crew_inbox *crew__inbox_of(crew_executor *ex)
 
 	if (inbox)
 		return inbox;
+	if (ex->id == 0) { /* the executor there was no memory for is never closed */
+		errno = ENOMEM;
+		return NULL;
+	}
 	inbox = crew_inbox_open();
 	if (!inbox)
 		return NULL;

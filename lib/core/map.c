@@ -166,10 +166,10 @@ static int map_in_place(struct map_job *job)
 	int rc = crew__crowd(job->ex, work, job, hands, job->deadline);
 	size_t begun = job->next < job->n ? (size_t)job->next : job->n;
 
-	if (begun < job->n)
-		out_of_time(job);
 	skip(job, begun, job->n);
-	return begun == 0 ? rc : 0;
+	if (begun == job->n || job->stop || out_of_time(job))
+		return 0;
+	return rc ? rc : -ECANCELED; /* the executor cancelled the hands */
 }
 
 /* ---- elsewhere ---- */

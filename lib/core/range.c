@@ -201,7 +201,9 @@ int crew_executor_for(crew_executor *ex, size_t n, const crew_task *task, void *
 		return crew__as_result(job.code);
 	if (job.next >= n && rc != -EDEADLK)
 		return 0;
-	return job.late || (job.deadline != NEVER && crew__now() >= job.deadline) ? -ETIMEDOUT : rc;
+	if (job.late || (job.deadline != NEVER && crew__now() >= job.deadline))
+		return -ETIMEDOUT;
+	return rc ? rc : -ECANCELED; /* the executor cancelled the hands */
 }
 
 /* ---- reduce ---- */

@@ -96,25 +96,47 @@ static int annotate(crew_executor *ex, crew_future *f, const struct crew_submit_
 	return 0;
 }
 
+/* There is no memory, or no executor, by which to deliver it later. */
+static crew_future *deliver_at_once(const struct crew_submit_options *options, int fixed)
+{
+	if (options && options->on_done)
+		options->on_done(&crew__fixed[fixed], options->on_done_arg);
+	return &crew__fixed[fixed];
+}
+
+/* f, which is to fail, will be delivered if somebody is waiting for that. False: it cannot be. */
+static bool will_be_told(crew_executor *base, crew_future *f, const struct crew_submit_options *options)
+{
+	struct annex *a = annex_of(f);
+	struct crew_submit_options told;
+
+	if (!options || !options->on_done || (a && a->inbox))
+		return true;
+	told = (struct crew_submit_options){ .data = options->data, .on_done = options->on_done, .on_done_arg = options->on_done_arg,
+					     .inbox = options->inbox };
+	if (annotate(base, f, &told))
+		return false;
+	crew__notify(f);
+	return true;
+}
+
 /* A future that failed before it was anything else, told to whoever was to be told. base is alive, if not well; never NULL. */
 static crew_future *failed_future(crew_executor *base, const struct crew_submit_options *options, int code, const char *text)
 {
 	struct port *port = base->id ? crew__port(base) : NULL /* the executor there was no memory for has none */;
 	crew_future *f = port ? crew__record_new(port) : NULL;
+	bool told;
 
 	if (!f)
-		return &crew__fixed[FIXED_NO_MEMORY];
+		return deliver_at_once(options, FIXED_NO_MEMORY);
 	crew__record_init(f, NULL, PHASE_PENDING | STATE_HELD | STATE_OWNED);
-	if (options && options->on_done) {
-		struct crew_submit_options told = { .data = options->data, .on_done = options->on_done,
-						    .on_done_arg = options->on_done_arg, .inbox = options->inbox };
-
-		if (annotate(base, f, &told) == 0)
-			crew__notify(f);
-	}
+	told = will_be_told(base, f, options);
 	if (crew__claim_as(f, STATE_HELD))
 		crew__fail_code(f, code, "%s", text);
-	return f;
+	if (told)
+		return f;
+	crew_future_free(f);
+	return deliver_at_once(options, FIXED_NO_MEMORY);
 }
 
 /* The long way: a record that nobody may start until it is complete; then its group, if any, then the backend. */
@@ -155,11 +177,13 @@ static inline int submit(crew_executor *ex, crew_executor *base, struct port *po
 			 const struct crew_submit_options *options, uint32_t flags, crew_future **ret)
 {
 	crew_future *f = crew__record_new(port);
+	bool told;
 	int rc;
 
-	*ret = &crew__fixed[FIXED_NO_MEMORY];
-	if (unlikely(!f))
+	if (unlikely(!f)) {
+		*ret = deliver_at_once(options, FIXED_NO_MEMORY);
 		return -ENOMEM;
+	}
 	*ret = f;
 	ck_pr_store_64(&port->submitted, port->submitted + 1);
 	if (likely(ex == base && !options && crew__fits(task))) {
@@ -171,8 +195,14 @@ static inline int submit(crew_executor *ex, crew_executor *base, struct port *po
 		crew__record_init(f, task, PHASE_PENDING | STATE_HELD | flags);
 		rc = submit_with(ex, base, port, f, arguments, options);
 	}
-	if (unlikely(rc) && crew__claim_as(f, STATE_HELD))
-		crew__fail_code(f, rc, "%s", crew_strerror(rc));
+	if (likely(rc == 0) || !crew__claim_as(f, STATE_HELD))
+		return rc;
+	told = will_be_told(base, f, options);
+	crew__fail_code(f, rc, "%s", crew_strerror(rc));
+	if (!told) {
+		crew_future_free(f);
+		*ret = deliver_at_once(options, FIXED_NO_MEMORY);
+	}
 	return rc;
 }
 
@@ -186,7 +216,7 @@ crew_future *crew_executor_submit(crew_executor *ex, const crew_task *task, cons
 	int rc = crew__executor_check(ex);
 
 	if (unlikely(rc))
-		return &crew__fixed[rc == CREW_EFORKED ? FIXED_FORKED : FIXED_HANDLE];
+		return deliver_at_once(size >= sizeof o ? options : NULL, rc == CREW_EFORKED ? FIXED_FORKED : FIXED_HANDLE);
 	if (options) {
 		if (crew__options(&o, sizeof o, options, size))
 			return failed_future(base_of(ex), NULL, -EINVAL, "a submit option that this version does not know");
@@ -197,7 +227,7 @@ crew_future *crew_executor_submit(crew_executor *ex, const crew_task *task, cons
 		return failed_future(base_of(ex), options, rc, text);
 	port = crew__port(base_of(ex));
 	if (unlikely(!port))
-		return &crew__fixed[FIXED_NO_MEMORY];
+		return deliver_at_once(options, FIXED_NO_MEMORY);
 	submit(ex, base_of(ex), port, task, arguments, options, STATE_OWNED, &f);
 	return f;
 }
