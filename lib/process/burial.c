@@ -64,6 +64,9 @@ static crew_error *epitaph(const struct seat *seat, crew_future *f, struct cause
 		error->exit_status = cause.status;
 	else if (cause.code)
 		error->signal = cause.status;
+	error->user_ms = cause.user_ms;
+	error->system_ms = cause.system_ms;
+	error->max_rss_kib = cause.max_rss_kib;
 	return error;
 }
 

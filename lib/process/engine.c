@@ -265,25 +265,27 @@ static bool unborn(struct process_executor *p, uint32_t worker)
 	return alone && ++p->strikes >= STRIKES;
 }
 
-void crew__news(struct process_executor *p, const struct news *news, int pidfd)
+void crew__news(struct process_executor *p, const struct news *news, struct birth *birth)
 {
 	struct seat *seat = &p->seats[news->worker < p->ring.geometry.workers ? news->worker : 0];
 	bool hopeless = false, known;
 
 	pthread_mutex_lock(&p->lock);
 	known = news->worker < p->ring.geometry.workers && seat->incarnation == news->incarnation;
-	if (known && news->kind == WORKER_BORN && pidfd >= 0 && seat->state == SEAT_ASKED) {
-		admit(p, news->worker, news->pid, pidfd);
-		pidfd = -1;
+	if (known && news->kind == WORKER_BORN && birth->pidfd >= 0 && seat->state == SEAT_ASKED) {
+		admit(p, news->worker, news->pid, birth->pidfd);
+		birth->pidfd = -1;
 	} else if (known && news->kind == WORKER_UNBORN && seat->state == SEAT_ASKED) {
 		hopeless = unborn(p, news->worker) && !p->closing;
 		crew__keep_ticking(p);
 	}
 	pthread_mutex_unlock(&p->lock);
-	if (pidfd >= 0)
-		close(pidfd);
+	if (birth->pidfd >= 0)
+		close(birth->pidfd);
+	if (birth->output >= 0)
+		close(birth->output);
 	if (known && news->kind == WORKER_DEAD)
-		crew__bury(p, news->worker, (struct cause){ news->code, news->status });
+		crew__bury(p, news->worker, (struct cause){ news->code, news->status, news->user_ms, news->system_ms, news->max_rss_kib });
 	if (hopeless)
 		crew__give_up(p, CREW_EBROKEN, "no worker could be forked: %s", crew_strerror(news->pid));
 }
@@ -307,13 +309,13 @@ static struct cause autopsy(struct process_executor *p)
 
 	if (waitid(P_PIDFD, (id_t)p->zygote_pidfd, &info, WEXITED) || info.si_pid == 0)
 		return (struct cause){ 0 };
-	return (struct cause){ info.si_code, info.si_status };
+	return (struct cause){ .code = info.si_code, .status = info.si_status };
 }
 
 /* Without it there can be no more workers, and those there are die with it. */
 static void on_zygote_death(struct process_executor *p)
 {
-	struct cause cause, killed = { CLD_KILLED, SIGKILL };
+	struct cause cause, killed = { .code = CLD_KILLED, .status = SIGKILL };
 	bool closing;
 
 	epoll_ctl(p->epoll, EPOLL_CTL_DEL, p->socket, NULL);
@@ -341,11 +343,12 @@ static void on_zygote_death(struct process_executor *p)
 
 static void on_zygote(struct process_executor *p)
 {
+	struct birth birth;
 	struct news news;
-	int pidfd, rc;
+	int rc;
 
-	while ((rc = crew__zygote_read(p->socket, true, &news, &pidfd)) == 1)
-		crew__news(p, &news, pidfd);
+	while ((rc = crew__zygote_read(p->socket, true, &news, &birth)) == 1)
+		crew__news(p, &news, &birth);
 	if (rc < 0)
 		on_zygote_death(p);
 }

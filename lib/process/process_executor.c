@@ -88,6 +88,7 @@ static int check(const struct crew_processes_options *o, struct worker_plan *pla
 	plan->max_tasks = (uint32_t)o->max_tasks_per_child;
 	plan->nice = o->nice;
 	plan->stack_size = o->stack_size;
+	plan->raw_stderr = true;
 	return 0;
 }
 
@@ -162,16 +163,17 @@ static int open_zygote(struct process_executor *p)
 /* Hear of every worker. */
 static int open_workers(struct process_executor *p)
 {
+	struct birth birth;
 	struct news news;
-	int pidfd, rc = 0;
+	int rc = 0;
 
 	for (uint32_t heard = 0; rc == 0 && heard < p->ring.geometry.workers; heard += news.kind != WORKER_DEAD) {
-		rc = crew__zygote_read(p->socket, false, &news, &pidfd);
+		rc = crew__zygote_read(p->socket, false, &news, &birth);
 		if (rc < 0)
 			return -ECHILD;
 		if (news.kind == WORKER_UNBORN)
 			return news.pid;
-		crew__news(p, &news, pidfd);
+		crew__news(p, &news, &birth);
 		rc = 0;
 	}
 	return rc;

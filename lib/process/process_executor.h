@@ -247,12 +247,14 @@ void crew__engine_stop(struct process_executor *p);
 void crew__ring_engine(struct process_executor *p);
 /* Something is outstanding: see that the sweep runs. The lock is held. */
 void crew__keep_ticking(struct process_executor *p);
-/* Whatever the zygote says. */
-void crew__news(struct process_executor *p, const struct news *news, int pidfd);
+/* Whatever the zygote says. The birth's descriptors are taken over. */
+void crew__news(struct process_executor *p, const struct news *news, struct birth *birth);
 
 /* ---- burial.c ---- */
 struct cause {
 	int code, status; /* as waitid's; code 0: unknown */
+	int user_ms, system_ms; /* what it had used */
+	long max_rss_kib;
 };
 void crew__bury(struct process_executor *p, uint32_t worker, struct cause cause);
 void crew__sweep(struct process_executor *p);

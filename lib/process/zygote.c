@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -65,20 +66,21 @@ static void wait_for_room(struct zygote *z)
 		end(z, 1);
 }
 
-static void tell(struct zygote *z, const struct news *news, int pidfd)
+static void tell(struct zygote *z, const struct news *news, const struct birth *birth)
 {
 	union {
 		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
+		char room[CMSG_SPACE(sizeof *birth)];
 	} control = { 0 };
 	struct iovec iov = { (void *)(uintptr_t)news, sizeof *news };
 	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	size_t n = birth && birth->output >= 0 ? sizeof *birth : sizeof birth->pidfd;
 
-	if (pidfd >= 0) {
+	if (birth) {
 		message.msg_control = &control;
-		message.msg_controllen = sizeof control;
-		control.header = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof pidfd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
-		memcpy(CMSG_DATA(&control.header), &pidfd, sizeof pidfd);
+		message.msg_controllen = CMSG_SPACE(n);
+		control.header = (struct cmsghdr){ .cmsg_len = CMSG_LEN(n), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
+		memcpy(CMSG_DATA(&control.header), birth, n);
 	}
 	while (sendmsg(z->socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
 		if (errno == EAGAIN || errno == ENOBUFS)
@@ -89,7 +91,7 @@ static void tell(struct zygote *z, const struct news *news, int pidfd)
 }
 
 /* In the child: nothing of the zygote's stays open, and if the zygote is gone already, so are we. */
-static _Noreturn void become_worker(struct zygote *z, uint32_t index, uint32_t incarnation)
+static _Noreturn void become_worker(struct zygote *z, uint32_t index, uint32_t incarnation, const int output[2])
 {
 	sigset_t none;
 
@@ -99,36 +101,73 @@ static _Noreturn void become_worker(struct zygote *z, uint32_t index, uint32_t i
 	close(z->socket);
 	close(z->host);
 	close(z->signals);
+	if (output[1] >= 0) {
+		dup2(output[1], STDERR_FILENO);
+		close(output[0]);
+		close(output[1]);
+	}
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	crew__worker_main(z->plan, index, incarnation);
 }
 
+/* A pipe whose writing end becomes the worker's stderr; none if it is to have the program's. -errno. */
+static int open_output(const struct zygote *z, int ret[2])
+{
+	ret[0] = ret[1] = -1;
+	if (z->plan->raw_stderr)
+		return 0;
+	if (pipe2(ret, O_CLOEXEC))
+		return -errno;
+	ret[0] = crew__fd_keep(ret[0]);
+	ret[1] = crew__fd_keep(ret[1]);
+	if (ret[0] >= 0 && ret[1] >= 0 && fcntl(ret[0], F_SETFL, O_NONBLOCK) == 0)
+		return 0;
+	return ret[0] < 0 ? ret[0] : ret[1] < 0 ? ret[1] : -errno;
+}
+
+/* Its pid; -errno. *ret_pidfd is opened before anybody waits for it, so it is this very process. */
+static pid_t fork_watched(struct zygote *z, uint32_t index, uint32_t incarnation, const int output[2], int *ret_pidfd)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		become_worker(z, index, incarnation, output);
+	if (pid < 0)
+		return -errno;
+	*ret_pidfd = pidfd_open(pid);
+	if (*ret_pidfd >= 0)
+		return pid;
+	kill(pid, SIGKILL);
+	waitid(P_PID, (id_t)pid, &(siginfo_t){ 0 }, WEXITED);
+	return *ret_pidfd;
+}
+
+static void close_if(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
 static void fork_worker(struct zygote *z, uint32_t index, uint32_t incarnation)
 {
 	struct news news = { .kind = WORKER_BORN, .worker = index, .incarnation = incarnation };
-	int pidfd = -1;
+	struct birth birth = { -1, -1 };
+	int output[2], rc = open_output(z, output);
 
-	news.pid = fork();
-	if (news.pid == 0)
-		become_worker(z, index, incarnation);
+	news.pid = rc ? rc : fork_watched(z, index, incarnation, output, &birth.pidfd);
+	birth.output = output[0];
 	if (news.pid > 0) {
 		z->pids[index] = news.pid;
 		z->incarnations[index] = incarnation;
-		pidfd = pidfd_open(news.pid); /* before anybody waits for it: it is this very process */
-	}
-	if (pidfd < 0) {
-		if (news.pid > 0) {
-			kill(news.pid, SIGKILL);
-			waitid(P_PID, (id_t)news.pid, &(siginfo_t){ 0 }, WEXITED);
-			z->pids[index] = 0;
-		}
+		tell(z, &news, &birth);
+	} else {
 		news.kind = WORKER_UNBORN;
-		news.pid = news.pid > 0 ? pidfd : -errno;
+		tell(z, &news, NULL);
 	}
-	tell(z, &news, pidfd);
-	if (pidfd >= 0)
-		close(pidfd);
+	close_if(birth.pidfd);
+	close_if(output[0]);
+	close_if(output[1]);
 }
 
 static uint32_t worker_of(const struct zygote *z, pid_t pid)
@@ -140,13 +179,19 @@ static uint32_t worker_of(const struct zygote *z, pid_t pid)
 	return i;
 }
 
+static int32_t ms_of(struct timeval t)
+{
+	return t.tv_sec > 2000000 ? INT32_MAX : (int32_t)(t.tv_sec * 1000 + t.tv_usec / 1000);
+}
+
 static void reap(struct zygote *z)
 {
 	for (;;) {
 		siginfo_t info = { 0 };
 		struct news news = { .kind = WORKER_DEAD };
+		struct rusage used = { 0 };
 
-		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG) || info.si_pid == 0)
+		if (syscall(SYS_waitid, P_ALL, 0, &info, WEXITED | WNOHANG, &used) || info.si_pid == 0) /* libc's tells no usage */
 			return;
 		news.worker = worker_of(z, info.si_pid);
 		if (news.worker == z->plan->ring.geometry.workers)
@@ -155,8 +200,11 @@ static void reap(struct zygote *z)
 		news.pid = info.si_pid;
 		news.code = info.si_code;
 		news.status = info.si_status;
+		news.user_ms = ms_of(used.ru_utime);
+		news.system_ms = ms_of(used.ru_stime);
+		news.max_rss_kib = used.ru_maxrss;
 		z->pids[news.worker] = 0;
-		tell(z, &news, -1);
+		tell(z, &news, NULL);
 	}
 }
 
@@ -279,17 +327,17 @@ int crew__zygote_fork(const struct worker_plan *plan, const struct mapping mappi
 	return 0;
 }
 
-int crew__zygote_read(int socket, bool poll, struct news *ret, int *ret_pidfd)
+int crew__zygote_read(int socket, bool poll, struct news *ret, struct birth *ret_birth)
 {
 	union {
 		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int))];
+		char room[CMSG_SPACE(sizeof *ret_birth)];
 	} control = { 0 };
 	struct iovec iov = { ret, sizeof *ret };
 	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
 	ssize_t n;
 
-	*ret_pidfd = -1;
+	*ret_birth = (struct birth){ -1, -1 };
 	do
 		n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | (poll ? MSG_DONTWAIT : 0));
 	while (n < 0 && errno == EINTR);
@@ -298,8 +346,11 @@ int crew__zygote_read(int socket, bool poll, struct news *ret, int *ret_pidfd)
 	if (n != sizeof *ret)
 		return -EPIPE;
 	if (message.msg_controllen >= CMSG_LEN(sizeof(int)) && control.header.cmsg_type == SCM_RIGHTS) {
-		memcpy(ret_pidfd, CMSG_DATA(&control.header), sizeof *ret_pidfd);
-		*ret_pidfd = crew__fd_keep(*ret_pidfd);
+		memcpy(ret_birth, CMSG_DATA(&control.header),
+		       control.header.cmsg_len >= CMSG_LEN(sizeof *ret_birth) ? sizeof *ret_birth : sizeof ret_birth->pidfd);
+		ret_birth->pidfd = crew__fd_keep(ret_birth->pidfd);
+		if (ret_birth->output >= 0)
+			ret_birth->output = crew__fd_keep(ret_birth->output);
 	}
 	return 1;
 }

@@ -4,7 +4,7 @@
  * whatever the host has become since.
  *
  *	host ──orders (seqpacket)──> zygote ──fork──> workers
- *	host <──news: born (with a pidfd), unborn, dead──┘
+ *	host <──news: born (with a pidfd and the reading end of its stderr), unborn, dead──┘
  */
 #ifndef CREW_LIB_ZYGOTE_H
 #define CREW_LIB_ZYGOTE_H
@@ -28,6 +28,7 @@ struct worker_plan {
 	bool placed;
 	cpu_set_t cpus;
 	size_t stack_size;
+	bool raw_stderr; /* a worker's stderr is the zygote's; else a pipe that the host reads */
 };
 
 enum zygote_order { ZYGOTE_FORK = 1, ZYGOTE_QUIT };
@@ -41,13 +42,21 @@ struct news {
 	uint32_t kind, worker, incarnation;
 	int32_t pid;   /* or -errno of the fork */
 	int32_t code, status; /* of waitid: CLD_EXITED, CLD_KILLED, CLD_DUMPED and what goes with it */
+	int32_t user_ms, system_ms; /* what the dead one had used */
+	int64_t max_rss_kib;
+};
+
+/* What comes along with a birth; -1: does not. The receiver's. */
+struct birth {
+	int pidfd;
+	int output; /* what the worker writes to stderr is read here; does not block */
 };
 
 /* Fork it; it forks all workers, incarnation 1, at once. The caller has flushed stdio and reads the news. *ret_socket is the host's end. -errno. */
 int crew__zygote_fork(const struct worker_plan *plan, const struct mapping mappings[3], int *ret_socket, int *ret_pidfd, pid_t *ret_pid);
 
-/* One piece of news; waits for it unless `poll`. 1; 0: there is none; -EPIPE: the zygote is gone. *ret_pidfd is -1 unless a worker was born. */
-int crew__zygote_read(int socket, bool poll, struct news *ret, int *ret_pidfd);
+/* One piece of news; waits for it unless `poll`. 1; 0: there is none; -EPIPE: the zygote is gone. *ret_birth is empty unless a worker was born. */
+int crew__zygote_read(int socket, bool poll, struct news *ret, struct birth *ret_birth);
 
 /* Ask. Never blocks. -errno. */
 int crew__zygote_ask(int socket, enum zygote_order kind, uint32_t worker, uint32_t incarnation);
