@@ -21,6 +21,17 @@
 
 enum { SETTLE_MS = 3000 };
 
+/* The memory that handles live in stays to the end of a process once it has joined its family, on purpose (lib/ipc/family.h). */
+#define FAMILY "/memfd:crew-family"
+
+static bool is_family(int fd)
+{
+	char path[64], target[64] = "";
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	return readlink(path, target, sizeof target - 1) > 0 && strncmp(target, FAMILY, strlen(FAMILY)) == 0;
+}
+
 static int numbers_in(const char *path, int *numbers)
 {
 	DIR *dir = opendir(path);
@@ -42,7 +53,7 @@ static void take_mappings(struct census *c)
 	unsigned long start;
 
 	while (maps && fgets(line, sizeof line, maps))
-		if (c->mapping_count < CENSUS_MAX && sscanf(line, "%lx-%*x %7s", &start, mode) == 2 &&
+		if (c->mapping_count < CENSUS_MAX && !strstr(line, FAMILY) && sscanf(line, "%lx-%*x %7s", &start, mode) == 2 &&
 		    (mode[3] == 's' || strstr(line, "/memfd:") || strstr(line, "/dev/shm/")))
 			c->mappings[c->mapping_count++] = start;
 	if (maps)
@@ -66,7 +77,7 @@ static int new_fd(const struct census *before, const struct census *after)
 	for (int i = 0, k; i < after->fd_count; i++) {
 		for (k = 0; k < before->fd_count && before->fds[k] != after->fds[i]; k++)
 			;
-		if (k == before->fd_count)
+		if (k == before->fd_count && !is_family(after->fds[i]))
 			return after->fds[i];
 	}
 	return -1;

@@ -28,6 +28,7 @@
 
 #include "base/futex.h"
 #include "core/registry.h"
+#include "ipc/family.h"
 #include "process/process_executor.h"
 #include "thread/thread_pool.h"
 
@@ -267,6 +268,8 @@ crew_executor *crew_processes_open(const struct crew_processes_options *options,
 	rc = open_memory(p, o.workers ? (uint32_t)o.workers : (uint32_t)crew_cpu_count());
 	if (rc == 0)
 		rc = open_books(p);
+	if (rc == 0)
+		rc = crew__family_join(); /* so that handles made later are known in the workers */
 	if (rc)
 		return failed(p, rc, "no shared memory for the workers");
 	rc = open_zygote(p);

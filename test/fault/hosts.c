@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ipc/family.h"
 #include "runner.h"
 
 CREW_TASK(long, square, (long, x))
@@ -387,7 +388,7 @@ TEST(buffered_text_is_printed_once)
 	close(saved);
 }
 
-/* A worker has the host's descriptors and its own eventfd, nothing else: no mapping's, no socket's, no sibling's. */
+/* A worker has the host's descriptors (the family's memory is one of them) and its own eventfd, nothing else: no mapping's, no socket's, no sibling's. */
 CREW_TASK(int, count_descriptors)
 {
 	DIR *dir = opendir("/proc/self/fd");
@@ -403,6 +404,7 @@ TEST(workers_keep_no_descriptor_but_the_bell)
 {
 	int here, y;
 
+	CHECK_EQ(crew__family_join(), 0);
 	here = count_descriptors();
 	CREW_SCOPE (ex, crew_processes(4))
 		for (int i = 0; i < 8; i++) {
