@@ -20,6 +20,7 @@ struct worker {
 	uint64_t tail;	     /* as last seen */
 	uint32_t average;    /* of our tasks, ns */
 	uint32_t woken;	     /* the parent's sleep that we ended last */
+	uint32_t singles;    /* batches of one, while tasks are tiny */
 	uint32_t done;	     /* tasks, for max_tasks */
 	uint64_t ticket;     /* the one that runs */
 	struct context context;
