@@ -3,7 +3,7 @@
  * arguments.c: copying arguments within one process.
  *
  * Strings and bytes are packed behind the struct by the same code that packs them for another process (packing.h); here the pointers are turned
- * back at once, since the copy stays where it is.
+ * back at once, since the copy stays where it is. In a process worker bytes in the executor's shared blocks stay where they are.
  */
 #include "core/arguments.h"
 
@@ -55,15 +55,15 @@ static int store(crew_future *f, const crew_task *task, const void *arguments, c
 {
 	struct annex *a;
 	size_t size;
-	int rc = crew__packed_size(task, arguments, NULL, &size);
+	int rc = crew__packed_size(task, arguments, &crew__shared_here, &size);
 
 	if (rc)
 		return rc;
 	a = annex_new(task, size);
 	if (!a)
 		return -ENOMEM;
-	crew__pack(task, arguments, NULL, a->arguments);
-	rc = crew__unpack(task, a->arguments, a->arguments, size, NULL);
+	crew__pack(task, arguments, &crew__shared_here, a->arguments);
+	rc = crew__unpack(task, a->arguments, a->arguments, size, &crew__shared_here);
 	if (rc) {
 		free(a);
 		return rc;

@@ -21,6 +21,9 @@ struct executor_ops {
 	/* Workers see this process's memory: pointers may be passed, chunks of a map may be worked on in place. */
 	bool shares_memory;
 
+	/* Core copies arguments to the record before the submit, as it does where memory is shared. */
+	bool keeps_arguments;
+
 	/* Size of the implementation's port, whose first member is struct port. [struct port] */
 	size_t port_size;
 
@@ -29,8 +32,8 @@ struct executor_ops {
 	void (*port_fini)(crew_executor *ex, struct port *port);
 
 	/*
-	 * Take over f, which is PENDING, complete but for its arguments if `shares_memory` is false (then `arguments` is the caller's struct and must be
-	 * copied before return; else they are in f already and `arguments` is NULL). Any thread, port is its own. Must not block. 0; negative: f was
+	 * Take over f, which is PENDING, complete but for its arguments if neither `shares_memory` nor `keeps_arguments` (then `arguments` is the caller's
+	 * struct and must be copied before return; else they are in f already and `arguments` is NULL). Any thread, port is its own. Must not block. 0; negative: f was
 	 * not taken, core fails it with that code. From success on the implementation must see to it that f is completed, once, whatever happens.
 	 */
 	int (*submit)(crew_executor *ex, struct port *port, crew_future *f, const void *arguments);
@@ -53,8 +56,9 @@ struct executor_ops {
 	/* Run f here if it has not started and this thread may (it is a worker, or .help). True: f is done now. Used by waits for many. [false] */
 	bool (*help)(crew_executor *ex, crew_future *f);
 
-	/* Around a sleep of core's in a task of ex, for several futures at once: others may need this worker's CPU. [nothing] */
-	void (*block)(crew_executor *ex, bool begin);
+	/* A sleep of core's for something that futures of ex may bring about: until *word is not `value` any more or the deadline, as a futex wait; may
+	   return early. Others may need this worker's CPU meanwhile; or completions must be looked for. [futex] */
+	void (*nap)(crew_executor *ex, const uint32_t *word, uint32_t value, uint64_t deadline);
 
 	/* STATE_NOTIFY was set on f: its completion must be noticed without anybody waiting for it. [completion always runs crew__complete] */
 	void (*watch)(crew_executor *ex, crew_future *f);
@@ -97,6 +101,11 @@ struct executor_ops {
 
 	pid_t (*worker_pid)(crew_executor *ex, int i); /* [-EINVAL] */
 };
+
+static inline bool keeps_arguments(const struct executor_ops *ops)
+{
+	return ops->shares_memory || ops->keeps_arguments;
+}
 
 struct crew_executor {
 	uint32_t magic; /* EXECUTOR_MAGIC while it lives */

@@ -40,6 +40,19 @@ bool crew__on_this_stack(const crew_future *f)
 	return false;
 }
 
+void crew__nap(crew_executor *ex, const uint32_t *word, uint32_t value, uint64_t deadline)
+{
+	for (struct context *c = crew__context; c; c = c->outer)
+		if (c->ex && c->ex->ops->nap) {
+			c->ex->ops->nap(c->ex, word, value, deadline);
+			return;
+		}
+	if (ex && ex->ops->nap)
+		ex->ops->nap(ex, word, value, deadline);
+	else
+		crew__futex_wait(word, value, deadline, false); /* the caller says who wakes it */
+}
+
 /* The wait of executors that have no better one. Pairs with the faa and the wake of crew__complete. */
 static int sleep_on_word(crew_future *f, uint64_t deadline)
 {
@@ -53,7 +66,7 @@ static int sleep_on_word(crew_future *f, uint64_t deadline)
 				continue;
 			s |= STATE_WAITER;
 		}
-		crew__futex_wait(&f->state, s, deadline, false);
+		crew__nap(NULL, &f->state, s, deadline);
 		return 0;
 	}
 	return 0;

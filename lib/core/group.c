@@ -197,7 +197,7 @@ static void release_backlog(crew_executor *base, crew_future *f)
 	int rc = 0;
 
 	if (crew__unhold(f)) {
-		rc = port ? base->ops->submit(base, port, f, base->ops->shares_memory ? NULL : annex_of(f)->arguments) : -ENOMEM;
+		rc = port ? base->ops->submit(base, port, f, keeps_arguments(base->ops) ? NULL : annex_of(f)->arguments) : -ENOMEM;
 		if (rc && crew__claim(f))
 			crew__fail_code(f, rc, "%s", crew_strerror(rc));
 	}
@@ -240,7 +240,7 @@ static void wait_for_room(struct group *g)
 		if (worker && run_one(g))
 			continue;
 		unlock(g);
-		crew__futex_wait(&g->changed, changed, g->deadline, false); /* pairs with signal_change */
+		crew__nap(g->base, &g->changed, changed, g->deadline); /* pairs with signal_change */
 		lock(g);
 		if (g->deadline != NEVER && crew__now() >= g->deadline)
 			return;
@@ -410,7 +410,7 @@ int crew__group_wait(crew_executor *ex, uint64_t deadline)
 		else if (worker || g->deadline != NEVER)
 			rc = crew__group_each(ex, await_member, &deadline);
 		else
-			crew__futex_wait(&g->changed, changed, deadline, false); /* pairs with signal_change */
+			crew__nap(g->base, &g->changed, changed, deadline); /* pairs with signal_change */
 		lock(g);
 	}
 	unlock(g);

@@ -147,7 +147,7 @@ static int submit_with(crew_executor *ex, crew_executor *base, struct port *port
 	struct annex *a;
 	int rc = 0;
 
-	if (base->ops->shares_memory || grouped)
+	if (keeps_arguments(base->ops) || grouped)
 		rc = crew__store_arguments(base, f, arguments, grouped);
 	if (rc == 0 && ck_pr_load_32(&base->has_blocks) && (task_of(f)->flags & CREW_TASK_DEEP))
 		rc = crew__shared_pin(base, f, arguments);
@@ -169,7 +169,7 @@ static int submit_with(crew_executor *ex, crew_executor *base, struct port *port
 	}
 	if (!crew__unhold(f))
 		return 0;
-	return base->ops->submit(base, port, f, base->ops->shares_memory ? NULL : arguments);
+	return base->ops->submit(base, port, f, keeps_arguments(base->ops) ? NULL : arguments);
 }
 
 /* Make and submit one, with one reference: the executor's if flags is STATE_OWNED, else the caller's to drop. The port is base's. */
@@ -187,10 +187,10 @@ static inline int submit(crew_executor *ex, crew_executor *base, struct port *po
 	*ret = f;
 	ck_pr_store_64(&port->submitted, port->submitted + 1);
 	if (likely(ex == base && !options && crew__fits(task))) {
-		if (base->ops->shares_memory)
+		if (keeps_arguments(base->ops))
 			crew__copy_small(f->value.word, arguments, task);
 		crew__record_init(f, task, PHASE_PENDING | flags);
-		rc = base->ops->submit(base, port, f, base->ops->shares_memory ? NULL : arguments);
+		rc = base->ops->submit(base, port, f, keeps_arguments(base->ops) ? NULL : arguments);
 	} else {
 		crew__record_init(f, task, PHASE_PENDING | STATE_HELD | flags);
 		rc = submit_with(ex, base, port, f, arguments, options);

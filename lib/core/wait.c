@@ -29,7 +29,7 @@ struct node {
 struct crew_completions {
 	/* the waiter's */
 	crew_future *const *fs;
-	size_t n, next_help, delivered, total;
+	size_t n, next_help, waited, delivered, total; /* waited: all before it are delivered */
 	uint64_t deadline, own_deadline; /* the earliest of its futures' own; NEVER */
 	size_t *left;
 	struct node *ready;
@@ -209,16 +209,16 @@ static void expire(struct crew_completions *set)
 	}
 }
 
-/* Sleep until the signal changes. A worker says so, that another may use its CPU. */
+/* Sleep until the signal changes. When it does not, what could not be run here before may be looked at again. */
 static void sleep_on(struct crew_completions *set, uint32_t signal, uint64_t until)
 {
-	crew_executor *ex = crew__context ? crew__context->ex : NULL;
+	struct node *node = &set->node[set->waited];
 
-	if (ex && ex->ops->block)
-		ex->ops->block(ex, true);
-	crew__futex_wait(&set->signal, signal, until, false); /* pairs with the bump in arrived */
-	if (ex && ex->ops->block)
-		ex->ops->block(ex, false);
+	while (set->waited < set->n && (!node->f || node->delivered)) /* which may be given back by now */
+		node = &set->node[++set->waited];
+	crew__nap(set->waited < set->n ? executor_of(node->f) : NULL, &set->signal, signal, until); /* pairs with the bump in arrived */
+	if (ck_pr_load_32(&set->signal) == signal)
+		set->next_help = 0;
 }
 
 /* Until something is ready: 0; -ETIMEDOUT; -EDEADLK. */

@@ -85,15 +85,15 @@ static bool threads_inside(crew_executor *ex)
 	return false;
 }
 
-static void threads_block(crew_executor *ex, bool begin)
+static void threads_nap(crew_executor *ex, const uint32_t *word, uint32_t value, uint64_t deadline)
 {
 	struct thread_worker *w = crew__self();
+	bool mine = w && &w->pool->base == ex;
 
-	if (!w || &w->pool->base != ex)
-		return;
-	if (begin)
+	if (mine)
 		crew__block_begin(w);
-	else
+	crew__futex_wait(word, value, deadline, false); /* core says who wakes it */
+	if (mine)
 		crew__block_end(w);
 }
 
@@ -162,7 +162,7 @@ static const struct executor_ops threads_ops = {
 	.wait = crew__threads_wait,
 	.help = crew__threads_help,
 	.inside = threads_inside,
-	.block = threads_block,
+	.nap = threads_nap,
 	.workers = threads_workers,
 	.shutdown = threads_shutdown,
 	.close = threads_close,
