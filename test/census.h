@@ -15,7 +15,7 @@ struct census {
 	unsigned long mappings[CENSUS_MAX]; /* start addresses of those that are shared */
 	int mapping_count;
 	int threads;
-	bool children;
+	int children;
 };
 
 void census_take(struct census *ret);

@@ -59,6 +59,9 @@ static uint64_t seed, random_state;
 static bool verbose;
 static int passed, failed, skipped;
 
+/* Programs that use processes find it in the library: tests may then execute them again. */
+int crew_init(int argc, char **argv) __attribute__((__weak__));
+
 void test_register(const struct test *test)
 {
 	if (test_count == TESTS_MAX)
@@ -430,6 +433,8 @@ int main(int argc, char **argv)
 	bool list = false;
 	int filters = 0;
 
+	if (crew_init && crew_init(argc, argv))
+		return 2;
 	seed = environment("TEST_SEED", (long)(((uint64_t)test_now_ms() << 16 ^ (uint64_t)getpid()) & INT64_MAX));
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--list") == 0)

@@ -113,10 +113,15 @@ static void install(void)
 		registry.installed = -ENOMEM;
 }
 
-int crew__registry_add(crew_executor *ex)
+int crew__registry_install(void)
 {
 	pthread_once(&registry.once, install);
-	if (registry.installed)
+	return registry.installed;
+}
+
+int crew__registry_add(crew_executor *ex)
+{
+	if (crew__registry_install())
 		return registry.installed;
 	pthread_mutex_lock(&registry.mutex);
 	ex->id = ++registry.next_id;

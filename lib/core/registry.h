@@ -8,6 +8,9 @@
 
 #include "core/executor_ops.h"
 
+/* Have the hooks in place, which see to it that a forked child knows that it is one. Any thread; idempotent. -ENOMEM. */
+int crew__registry_install(void);
+
 int crew__registry_add(crew_executor *ex); /* -ENOMEM: hooks could not be installed */
 void crew__registry_remove(crew_executor *ex);
 
