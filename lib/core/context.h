@@ -29,6 +29,15 @@ static inline struct block *block_of(void *data)
 struct block *crew__block_new(size_t n); /* NULL: out of memory */
 void crew__block_free(struct block *block);
 
+struct context;
+
+/* Where crew_result_alloc() looks first, when results had better lie somewhere else than in the heap. */
+struct result_memory {
+	int (*alloc)(struct context *c, size_t n, void **ret);	  /* *ret NULL: not there, this time; -ENOMEM: nowhere */
+	bool (*resize)(struct context *c, void *data, size_t n); /* in its place; false: it cannot, or is none of its blocks */
+	void (*drop)(struct context *c, void *data);		  /* not needed any more; not one of its blocks: nothing */
+};
+
 struct context {
 	struct context *outer; /* the task this one runs inside of, on the same stack */
 	crew_executor *ex;     /* what crew_task_executor() answers */
@@ -40,6 +49,7 @@ struct context {
 	uint64_t deadline;	/* of this task; NEVER */
 	bool (*stopping)(struct context *c); /* asked to stop, for tasks whose word is elsewhere; NULL: STATE_STOP of future */
 	void *backend;		/* the implementation's own */
+	const struct result_memory *memory; /* NULL: the heap */
 };
 
 extern __thread struct context *crew__context __attribute__((__tls_model__("initial-exec")));

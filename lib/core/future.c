@@ -15,6 +15,7 @@
 #include "base/futex.h"
 #include "core/context.h"
 #include "core/group.h"
+#include "core/region.h"
 #include "core/waiting.h"
 
 /* ---- waiting ---- */
@@ -297,6 +298,7 @@ static int take_value(crew_future *f, void *y, size_t size, int type)
 	}
 	if ((ck_pr_load_32(&f->state) & STATE_HEAP) && (ck_pr_load_32(&f->refs) & REFS_MASK) == 1) {
 		ck_pr_and_32(&f->state, ~(uint32_t)STATE_HEAP); /* ours alone: the block changes hands */
+		crew__memory_keep(run.data);
 		return 0;
 	}
 	block = crew__block_new(run.len);

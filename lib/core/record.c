@@ -20,6 +20,7 @@
 #include "core/context.h"
 #include "core/executor_ops.h"
 #include "core/group.h"
+#include "core/region.h"
 #include "core/registry.h"
 #include "core/shared_block.h"
 #include "core/slab_map.h"
@@ -155,7 +156,7 @@ static void free_contents(crew_future *f, uint32_t state)
 	if ((state & STATE_FAILED) || phase_of(state) == PHASE_CANCELLED)
 		crew__error_free(f->value.error);
 	else if (state & STATE_HEAP)
-		crew__block_free(block_of(f->value.large)); /* the same word as run.data */
+		crew__memory_free(f->value.large); /* the same word as run.data */
 	if (a && ck_pr_load_ptr(&a->group))
 		crew__group_forget(executor_of(f), f);
 	if (a && a->pins)

@@ -16,6 +16,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "core/region.h"
+
 uint32_t crew__fork_generation;
 uint32_t crew__service_threads;
 
@@ -76,16 +78,19 @@ static void before_fork(void)
 {
 	pthread_mutex_lock(&registry.mutex);
 	crew__callbacks_before_fork();
+	crew__regions_before_fork();
 }
 
 static void after_fork_parent(void)
 {
+	crew__regions_after_fork(false);
 	crew__callbacks_after_fork();
 	pthread_mutex_unlock(&registry.mutex);
 }
 
 static void after_fork_child(void)
 {
+	crew__regions_after_fork(true);
 	crew__callbacks_after_fork();
 	pthread_mutex_init(&registry.mutex, NULL);
 	registry.first = NULL;

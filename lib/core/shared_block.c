@@ -86,16 +86,21 @@ crew_bytes crew_shared_alloc(crew_executor *ex, size_t n)
 	return c->block.run;
 }
 
+static bool contains(const struct shared_block *b, crew_bytes bytes)
+{
+	size_t offset = (size_t)((uintptr_t)bytes.data - (uintptr_t)b->run.data);
+
+	return bytes.data && offset < b->run.len && bytes.len <= b->run.len - offset;
+}
+
 /* The block that holds the run; the mutex is held. */
 static struct shared_block *find(crew_executor *ex, crew_bytes bytes)
 {
-	for (struct shared_block *b = ex->blocks; b; b = b->next) {
-		size_t offset = (size_t)((uintptr_t)bytes.data - (uintptr_t)b->run.data);
+	struct shared_block *b = ex->blocks;
 
-		if (bytes.data && offset < b->run.len && bytes.len <= b->run.len - offset)
-			return b;
-	}
-	return NULL;
+	while (b && !contains(b, bytes))
+		b = b->next;
+	return b;
 }
 
 bool crew__shared_find(crew_executor *ex, crew_bytes bytes)
@@ -174,6 +179,14 @@ int crew__shared_pin(crew_executor *ex, crew_future *f, const void *arguments)
 	}
 	a->pins = pins;
 	return 0;
+}
+
+bool crew__shared_pinned(const struct pins *pins, crew_bytes bytes)
+{
+	for (size_t i = 0; i < pins->count; i++)
+		if (contains(&pins->block[i]->block, bytes)) /* where it is never changes */
+			return true;
+	return false;
 }
 
 static void unpin(crew_executor *ex, struct counted *c)

@@ -16,6 +16,9 @@ bool crew__shared_find(crew_executor *ex, crew_bytes bytes);
 int crew__shared_pin(crew_executor *ex, crew_future *f, const void *arguments);
 void crew__shared_unpin(struct pins *pins);
 
+/* Does this run lie in one of those blocks? */
+bool crew__shared_pinned(const struct pins *pins, crew_bytes bytes);
+
 /* At close: all that is left goes; who borrowed from it was told that it lasts as long as the executor. */
 void crew__shared_fini(crew_executor *ex);
 

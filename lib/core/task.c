@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "core/context.h"
+#include "core/region.h"
 #include "core/registry.h"
 
 __thread struct context *crew__context __attribute__((__tls_model__("initial-exec")));
@@ -58,8 +59,7 @@ void crew__blocks_free(struct context *c)
 
 void crew_bytes_free(crew_bytes bytes)
 {
-	if (bytes.data)
-		crew__block_free(block_of(bytes.data));
+	crew__memory_free(bytes.data);
 }
 
 /* The block of c that p lies in, taken out of the chain; NULL: in none. */
@@ -234,9 +234,17 @@ static crew_bytes out_of_memory(void)
 
 crew_bytes crew_result_alloc(size_t n)
 {
-	struct block *block = crew__block_new(n);
 	struct context *c = crew__context;
+	void *place = NULL;
+	struct block *block;
 
+	if (c && c->memory && c->memory->alloc(c, n, &place))
+		return out_of_memory();
+	if (place) {
+		c->dirty = 1;
+		return (crew_bytes){ place, n };
+	}
+	block = crew__block_new(n);
 	if (!block)
 		return out_of_memory();
 	if (c) {
@@ -277,6 +285,23 @@ crew_bytes crew_result_printf(const char *format, ...)
 	return bytes;
 }
 
+/* Memory of the backend's, or not ours to move: an argument, static data. */
+static crew_bytes resize_elsewhere(struct context *c, crew_bytes bytes, size_t n)
+{
+	crew_bytes copy;
+
+	if (c && c->memory && c->memory->resize(c, bytes.data, n))
+		return (crew_bytes){ bytes.data, n };
+	copy = crew_result_alloc(n);
+	if (copy.data)
+		memcpy(copy.data, bytes.data, bytes.len < n ? bytes.len : n);
+	if (copy.data && c && c->memory)
+		c->memory->drop(c, bytes.data);
+	if (copy.data && !c)
+		crew__memory_free(bytes.data);
+	return copy;
+}
+
 crew_bytes crew_result_resize(crew_bytes bytes, size_t n)
 {
 	struct context *c = crew__context;
@@ -284,14 +309,9 @@ crew_bytes crew_result_resize(crew_bytes bytes, size_t n)
 
 	if (!bytes.data)
 		return crew_result_alloc(n);
-	old = c ? take_block(c, bytes.data) : block_of(bytes.data);
-	if (!old) { /* not ours to move: an argument, static data */
-		crew_bytes copy = crew_result_alloc(n);
-
-		if (copy.data)
-			memcpy(copy.data, bytes.data, bytes.len < n ? bytes.len : n);
-		return copy;
-	}
+	old = c ? take_block(c, bytes.data) : crew__memory_is_lent(bytes.data) ? NULL : block_of(bytes.data);
+	if (!old)
+		return resize_elsewhere(c, bytes, n);
 	block = n > SIZE_MAX / 2 - sizeof *block ? NULL : realloc(old, sizeof *block + n);
 	if (block)
 		block->capacity = n;

@@ -17,7 +17,7 @@
 #include <string.h>
 
 enum { CLASSES = 8, SPAN_CHUNKS = 4, SPAN_WORDS = 16 };
-#define CHUNK ((size_t)1 << 16)
+#define CHUNK ARENA_CHUNK
 #define SPAN_SIZE (SPAN_CHUNKS * CHUNK)
 #define BLOCK_MIN ((size_t)256)
 #define IDLE_MAX (((size_t)64 << 20) / CHUNK)
@@ -90,7 +90,7 @@ static bool take_run(struct arena *a, size_t n, size_t *ret_at)
 	return false;
 }
 
-/* Room for one more run is made when a run is taken, so that giving back cannot fail. */
+/* Room for one more run is made when a run is taken, so that giving it back cannot fail; only one that comes back in parts may need more. */
 static bool reserve_run(struct arena *a)
 {
 	struct run *runs;
@@ -127,7 +127,7 @@ static void give_run(struct arena *a, size_t at, size_t n)
 	} else if (low < a->run_count && at + n == a->runs[low].at) {
 		a->runs[low].at = at;
 		a->runs[low].n += n;
-	} else if (a->run_count < a->run_capacity) {
+	} else if (reserve_run(a) || a->run_count < a->run_capacity) {
 		memmove(&a->runs[low + 1], &a->runs[low], (a->run_count - low) * sizeof a->runs[0]);
 		a->runs[low] = (struct run){ at, n };
 		a->run_count++;
@@ -198,6 +198,7 @@ static int acquire(struct arena *a, size_t n, size_t *ret_at)
 
 	pthread_mutex_lock(&a->mutex);
 	ok = reserve_run(a) && take_run(a, n, ret_at);
+	a->turns++;
 	pthread_mutex_unlock(&a->mutex);
 	if (!ok)
 		return -ENOMEM;
@@ -345,4 +346,84 @@ void crew__arena_free(struct arena *a, uint64_t offset, size_t n)
 		free_block(a, offset);
 	else
 		release(a, offset / CHUNK, chunks_for(n));
+}
+
+int crew__arena_alloc_run(struct arena *a, size_t n, uint64_t *ret_offset)
+{
+	size_t at;
+	int rc = n > a->size ? -ENOMEM : acquire(a, chunks_for(n), &at);
+
+	if (rc == 0)
+		*ret_offset = at * CHUNK;
+	return rc;
+}
+
+void crew__arena_free_run(struct arena *a, uint64_t offset, size_t n)
+{
+	release(a, offset / CHUNK, n / CHUNK);
+}
+
+uint64_t crew__arena_turns(struct arena *a)
+{
+	uint64_t turns;
+
+	pthread_mutex_lock(&a->mutex);
+	turns = a->turns;
+	pthread_mutex_unlock(&a->mutex);
+	return turns;
+}
+
+/* The first chunk from `at` on that has pages; `end`: there is none. */
+static size_t next_populated(const struct arena *a, size_t at, size_t end)
+{
+	while (at < end && !has_pages(a, at))
+		at = a->populated[at / 64] >> (at % 64) ? at + 1 : (at / 64 + 1) * 64;
+	return at < end ? at : end;
+}
+
+/* Chunks with pages out of the first free run that has any. The rest of the run stays free: others may need it meanwhile. False: there is none. */
+static bool take_idle(struct arena *a, struct run *ret)
+{
+	if (a->idle == 0 || !reserve_run(a))
+		return false;
+	for (size_t i = 0; i < a->run_count; i++) {
+		struct run whole = a->runs[i];
+		size_t end = whole.at + whole.n, from = next_populated(a, whole.at, end), to = from;
+
+		while (to < end && has_pages(a, to))
+			to++;
+		if (from == to)
+			continue;
+		*ret = (struct run){ from, to - from };
+		a->run_count--;
+		memmove(&a->runs[i], &a->runs[i + 1], (a->run_count - i) * sizeof whole);
+		if (from > whole.at)
+			give_run(a, whole.at, from - whole.at);
+		if (to < end)
+			give_run(a, to, end - to);
+		return true;
+	}
+	return false;
+}
+
+void crew__arena_trim(struct arena *a)
+{
+	struct run run = { 0, 0 };
+	bool any;
+
+	do {
+		pthread_mutex_lock(&a->mutex);
+		any = take_idle(a, &run);
+		for (size_t i = run.at; any && i < run.at + run.n; i++) {
+			a->populated[i / 64] &= ~((uint64_t)1 << (i % 64));
+			a->idle--;
+		}
+		pthread_mutex_unlock(&a->mutex);
+		if (!any)
+			return;
+		crew__mapping_punch(a->mapping, a->base + run.at * CHUNK, run.n * CHUNK);
+		pthread_mutex_lock(&a->mutex);
+		give_run(a, run.at, run.n);
+		pthread_mutex_unlock(&a->mutex);
+	} while (any);
 }

@@ -10,6 +10,8 @@
 
 #include "process/mapping.h"
 
+#define ARENA_CHUNK ((size_t)1 << 16)
+
 struct run;
 struct span;
 
@@ -23,6 +25,7 @@ struct arena {
 	size_t run_count, run_capacity;
 	uint64_t *populated; /* one bit for each chunk: it has pages */
 	size_t idle;	     /* chunks with pages that nobody has */
+	uint64_t turns;	     /* runs ever taken */
 	struct span *partial[8]; /* per class: spans with room */
 };
 
@@ -34,5 +37,13 @@ int crew__arena_alloc(struct arena *a, size_t n, uint64_t *ret_offset);
 
 /* n as at alloc. */
 void crew__arena_free(struct arena *a, uint64_t offset, size_t n);
+
+/* The same for n that is a multiple of ARENA_CHUNK, whose parts may be given back one by one, in chunks. */
+int crew__arena_alloc_run(struct arena *a, size_t n, uint64_t *ret_offset);
+void crew__arena_free_run(struct arena *a, uint64_t offset, size_t n);
+
+/* How often anything was taken; when that stands still, whoever watches may give the pages back that are kept for next time. */
+uint64_t crew__arena_turns(struct arena *a);
+void crew__arena_trim(struct arena *a);
 
 #endif

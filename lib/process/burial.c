@@ -188,8 +188,7 @@ static void clear_seat(struct process_executor *p, uint32_t worker)
 	ck_pr_store_64(&report->journal, 0);
 	ck_pr_store_32(&report->asked, p->ring.orders[worker].granted);
 	seat->logged = ck_pr_load_32(&report->logged);
-	crew__grant_drop(p, seat->grant);
-	seat->grant = NULL;
+	crew__grants_drop(p, worker);
 	if (seat->pidfd >= 0) {
 		epoll_ctl(p->epoll, EPOLL_CTL_DEL, seat->pidfd, NULL); /* explicitly: a forked child may hold a copy */
 		close(seat->pidfd);

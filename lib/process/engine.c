@@ -67,13 +67,15 @@ static bool needs_sweep(const struct process_executor *p)
 static void on_timer(struct process_executor *p)
 {
 	uint64_t count;
+	bool settled;
 
 	(void)!read(p->timer, &count, sizeof count);
 	crew__sweep(p);
+	settled = crew__memory_settled(p);
 	pthread_mutex_lock(&p->lock);
-	p->ticking = needs_sweep(p);
+	p->ticking = needs_sweep(p) || !settled;
 	if (p->ticking)
-		set_timer(p, crew__ring_any(p->ring.rw->parked, &p->ring) ? TICK_FAST_MS : TICK_SLOW_MS);
+		set_timer(p, p->outstanding && crew__ring_any(p->ring.rw->parked, &p->ring) ? TICK_FAST_MS : TICK_SLOW_MS);
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -127,115 +129,6 @@ static bool collect_logs(struct process_executor *p)
 	if (tail)
 		crew__ring_published(&p->ring, tail);
 	crew__deliver(p, &batch);
-	return any;
-}
-
-/* ---- memory for large answers ---- */
-
-static size_t grant_size(uint64_t want)
-{
-	size_t size = (size_t)1 << 16;
-
-	while (size < GRANT_KEPT && size < 4 * want)
-		size *= 2;
-	return size >= want ? size : (want + 4095) & ~(size_t)4095;
-}
-
-/* Settle all that the worker has answered: then nothing is left in its old grant but what is being copied. */
-static void settle_worker(struct process_executor *p, uint32_t worker)
-{
-	struct batch batch;
-	bool full;
-
-	do {
-		batch.n = 0;
-		full = false;
-		pthread_mutex_lock(&p->lock);
-		for (uint32_t i = 0; i < p->ring.geometry.slots && !full; i++) {
-			struct entry *e = &p->entries[i];
-
-			full = batch.n == BATCH_ITEMS;
-			if (e->f && !full && ring_answered(&p->ring, e->ticket) &&
-			    word_worker(ck_pr_load_64(ring_claim(&p->ring, e->ticket))) == worker + 1)
-				crew__settle_answer(p, e, &batch);
-		}
-		if (!full) {
-			crew__grant_drop(p, p->seats[worker].grant);
-			p->seats[worker].grant = NULL;
-		}
-		pthread_mutex_unlock(&p->lock);
-		crew__deliver(p, &batch);
-	} while (full);
-}
-
-static struct grant *grant_new(struct process_executor *p, uint32_t worker, uint64_t want)
-{
-	struct grant *grant = want <= p->ring.out_size ? calloc(1, sizeof *grant) : NULL;
-
-	if (!grant)
-		return NULL;
-	grant->worker = worker;
-	grant->extent.size = grant_size(want);
-	if (crew__arena_alloc(&p->out, grant->extent.size, &grant->extent.offset)) {
-		free(grant);
-		return NULL;
-	}
-	return grant;
-}
-
-/* Tell the worker; it may have died meanwhile. */
-static void hand_over(struct process_executor *p, uint32_t worker, uint32_t incarnation, uint32_t asked, struct grant *grant)
-{
-	struct orders *orders = &p->ring.orders[worker];
-	struct seat *seat = &p->seats[worker];
-
-	pthread_mutex_lock(&p->lock);
-	if (seat->incarnation == incarnation && seat->state == SEAT_ALIVE) {
-		seat->grant = grant;
-		if (grant)
-			grant->incarnation = incarnation;
-		ck_pr_store_64(&orders->offset, grant ? grant->extent.offset : 0);
-		ck_pr_store_64(&orders->size, grant ? grant->extent.size : 0);
-		store_release_32(&orders->granted, asked); /* pairs with the load in ask (job.c) */
-		crew__futex_wake(&orders->granted, 1, true);
-	} else {
-		crew__grant_drop(p, grant);
-	}
-	pthread_mutex_unlock(&p->lock);
-}
-
-static void answer_request(struct process_executor *p, uint32_t worker)
-{
-	struct report *report = &p->ring.reports[worker];
-	uint32_t asked = load_acquire_32(&report->asked), incarnation;
-	uint64_t want = ck_pr_load_64(&report->want);
-
-	pthread_mutex_lock(&p->lock);
-	incarnation = p->seats[worker].incarnation;
-	pthread_mutex_unlock(&p->lock);
-	if (asked == p->ring.orders[worker].granted)
-		return;
-	settle_worker(p, worker);
-	hand_over(p, worker, incarnation, asked, grant_new(p, worker, want));
-}
-
-static bool answer_requests(struct process_executor *p)
-{
-	bool any = false;
-
-	for (uint32_t i = 0; i < (p->ring.geometry.workers + 63) / 64; i++) {
-		uint64_t bits = ck_pr_load_64(&p->ring.rw->asking[i]);
-
-		for (; bits; bits &= bits - 1) {
-			uint32_t worker = 64 * i + (uint32_t)__builtin_ctzll(bits);
-
-			ck_pr_and_64(&p->ring.rw->asking[i], ~(bits & -bits)); /* before the look at its request */
-			ck_pr_fence_memory();
-			if (worker < p->ring.geometry.workers)
-				answer_request(p, worker);
-			any = true;
-		}
-	}
 	return any;
 }
 
@@ -376,7 +269,7 @@ static int park(struct process_executor *p, struct epoll_event *events, int n)
 
 	ck_pr_store_32(&p->ring.pub->engine_parked, 1);
 	ck_pr_fence_memory();
-	if (answer_requests(p))
+	if (crew__answer_requests(p))
 		timeout = 0;
 	if (collect_logs(p) || ck_pr_load_32(&p->stop_engine))
 		timeout = 0;

@@ -2,62 +2,18 @@
 /*
  * job.c: what a worker does with a ticket that it has claimed: find the task, unpack the arguments, run it, write the answer.
  *
- *	cell (read-only) → arguments in private memory → task → answer: in the slot (8 bytes), its wide part (48), or a grant of memory
+ *	cell (read-only) → arguments in private memory → task → answer: in the slot (8 bytes), its wide part (48), or in a room of its own
  *
  * The common job, a few small arguments and a small result, touches no memory but the cell, the stack and the answer. Everything else goes the
- * long way: strings and bytes, errors, results that need memory, which the parent grants on request.
+ * long way: strings and bytes, errors, results that need memory (rooms.c).
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/futex.h"
 #include "core/packing.h"
 #include "process/process_worker.h"
-
-/* ---- room for large answers ---- */
-
-/* Ask the engine for room and wait for its answer. False: there is no memory. */
-static bool ask(struct worker *w, size_t n)
-{
-	uint32_t number = w->report->asked + 1, granted;
-
-	ck_pr_store_64(&w->report->want, n);
-	ck_pr_fence_store();
-	ck_pr_store_32(&w->report->asked, number);
-	ck_pr_fence_store_atomic();
-	set_bit(w->ring->rw->asking, w);
-	ring_engine(w);
-	while ((granted = load_acquire_32(&w->orders->granted)) != number)
-		crew__futex_wait(&w->orders->granted, granted, crew__now() + 100 * MS_TO_NS, true); /* woken by grant (engine.c) */
-	w->used = 0;
-	w->grant = number;
-	return w->orders->size >= n;
-}
-
-/* n bytes of the grant. A grant is filled from the front; when the parent has copied out all that was put there, it is empty again. */
-static unsigned char *room(struct worker *w, size_t n, struct extent *ret)
-{
-	if (load_acquire_32(&w->orders->released) == w->put) /* pairs with the release after the copy, in let_go (settle.c) */
-		w->used = 0;
-	if (w->grant == 0 || w->orders->size < n || w->orders->size - w->used < n)
-		if (!ask(w, n))
-			return NULL;
-	*ret = (struct extent){ w->orders->offset + w->used, n };
-	w->used += (n + 63) & ~(uint64_t)63;
-	if (w->used > w->orders->size)
-		w->used = w->orders->size;
-	w->put++;
-	return w->ring->out + ret->offset;
-}
-
-/* A grant this large is for one answer: the parent takes it back by itself. */
-static void drop_grant(struct worker *w)
-{
-	if (w->orders->size > GRANT_KEPT)
-		w->grant = 0;
-}
 
 /* ---- answering ---- */
 
@@ -69,20 +25,36 @@ static void answer_code(struct worker *w, int code)
 	a->value = (uint64_t)(int64_t)code;
 }
 
-static void answer_large(struct worker *w, uint32_t kind, const void *data, size_t n)
+static void answer_extent(struct worker *w, uint32_t kind, const struct extent *extent)
 {
-	struct answer *a = ring_answer(w->ring, w->ticket);
-	struct extent extent;
-	unsigned char *to = room(w, n, &extent);
+	memcpy(w->ring->wide[w->ticket & w->ring->mask], extent, sizeof *extent);
+	ring_answer(w->ring, w->ticket)->about = kind;
+}
 
-	if (!to) {
+/* The parent copies it, so it lies in the grant, whatever its size. */
+static void answer_error(struct worker *w, const crew_error *error)
+{
+	struct extent extent;
+
+	crew__room_answer(w, NULL, 0, &extent);
+	if (crew__room_copy(w, error, sizeof *error, &extent))
+		answer_extent(w, ANSWER_ERROR, &extent);
+	else
 		answer_code(w, -ENOMEM);
-		return;
-	}
-	memcpy(to, data, n);
-	memcpy(w->ring->wide[w->ticket & w->ring->mask], &extent, sizeof extent);
-	a->about = kind;
-	drop_grant(w);
+}
+
+/* Where it is, if it lies in a room; else a copy. */
+static void answer_large(struct worker *w, const void *data, size_t n)
+{
+	struct extent extent;
+	uint32_t kind = crew__room_answer(w, data, n, &extent);
+
+	if (kind == 0)
+		kind = crew__room_copy(w, data, n, &extent);
+	if (kind)
+		answer_extent(w, kind, &extent);
+	else
+		answer_code(w, -ENOMEM);
 }
 
 static void answer_value(struct worker *w, const void *data, size_t n)
@@ -97,7 +69,7 @@ static void answer_value(struct worker *w, const void *data, size_t n)
 		memcpy(w->ring->wide[w->ticket & w->ring->mask], data, n);
 		a->about = ANSWER_WIDE | (uint32_t)n << 8;
 	} else {
-		answer_large(w, ANSWER_LARGE, data, n);
+		answer_large(w, data, n);
 	}
 }
 
@@ -109,11 +81,41 @@ static void answer_run(struct worker *w, const void *data, size_t n)
 		ring_answer(w->ring, w->ticket)->about = ANSWER_NULL;
 }
 
-static void answer_result(struct worker *w, const crew_task *task, const void *result)
+/* Bytes that lie in an argument which lies in a shared block stay there: the future has pinned that. */
+static bool is_shared(const struct worker *w, const crew_task *task, const void *arguments, crew_bytes bytes)
+{
+	uintptr_t base = (uintptr_t)w->ring->blocks, at = (uintptr_t)bytes.data;
+
+	if (bytes.len <= WIDE_SIZE || at - base >= w->ring->geometry.blocks_size)
+		return false;
+	for (uint32_t i = 0; i < task->parameter_count; i++) {
+		const struct crew_parameter *p = &task->parameters[i];
+		const crew_bytes *argument = (const crew_bytes *)((const unsigned char *)arguments + p->offset);
+
+		if (CREW_TYPE_CLASS(p->type) == CREW_BYTES && at - (uintptr_t)argument->data < argument->len &&
+		    bytes.len <= argument->len - (at - (uintptr_t)argument->data))
+			return true;
+	}
+	return false;
+}
+
+static void answer_bytes(struct worker *w, const crew_task *task, const void *arguments, crew_bytes bytes)
+{
+	struct extent extent;
+
+	if (is_shared(w, task, arguments, bytes)) {
+		extent = (struct extent){ (uint64_t)((unsigned char *)bytes.data - w->ring->blocks), bytes.len };
+		answer_extent(w, ANSWER_SHARED, &extent);
+	} else {
+		answer_run(w, bytes.data, bytes.len);
+	}
+}
+
+static void answer_result(struct worker *w, const crew_task *task, const void *arguments, const void *result)
 {
 	switch (CREW_TYPE_CLASS(task->result)) {
 	case CREW_BYTES:
-		answer_run(w, ((const crew_bytes *)result)->data, ((const crew_bytes *)result)->len);
+		answer_bytes(w, task, arguments, *(const crew_bytes *)result);
 		break;
 	case CREW_STRING: {
 		const char *text = *(const char *const *)result;
@@ -169,15 +171,48 @@ static void check_fork(const struct worker *w)
 
 static void clean(struct worker *w)
 {
+	struct extent none;
+
+	crew__room_answer(w, NULL, 0, &none);
+	crew__rooms_clean(w);
 	crew__blocks_free(&w->context);
 	w->context.dirty = 0;
+}
+
+/* It raised: say so. False: it did not. */
+static bool answer_raised(struct worker *w, const crew_task *task)
+{
+	crew_error *error = w->context.raised;
+
+	if (!error)
+		return false;
+	w->context.raised = NULL;
+	if (error != crew__error_no_memory()) {
+		error->worker = getpid();
+		error->attempts = 1;
+		if (!error->task[0])
+			snprintf(error->task, sizeof error->task, "%s", task->name);
+		if (!error->where[0])
+			crew__error_where(error, task->where);
+	}
+	answer_error(w, error);
+	crew__error_free(error);
+	return true;
+}
+
+/* Where a result that does not fit into an answer is made: at once where it can stay. NULL: no memory. */
+static void *result_room(const crew_task *task, void *otherwise)
+{
+	size_t size = CREW_TYPE_SIZE(task->result);
+
+	return size <= WIDE_SIZE ? otherwise : crew_result_alloc(size).data;
 }
 
 /* Arguments or results of any size and kind; errors; memory that the task allocated. */
 static void run_any(struct worker *w, const crew_task *task, const struct job *job)
 {
 	size_t arguments_size = (task->arguments + 63) & ~(size_t)63;
-	unsigned char *arguments = scratch(w, arguments_size + CREW_TYPE_SIZE(task->result) + 64);
+	unsigned char *arguments = scratch(w, arguments_size + WIDE_SIZE), *result;
 	const struct shared_range blocks = { w->ring->blocks, w->ring->geometry.blocks_size };
 	const unsigned char *packed = job->payload;
 	struct extent extent = { 0, job->size };
@@ -197,36 +232,18 @@ static void run_any(struct worker *w, const crew_task *task, const struct job *j
 		answer_code(w, CREW_EPROTO);
 		return;
 	}
-	error = crew__call(&w->context, task, arguments, arguments + arguments_size, &block);
+	result = result_room(task, arguments + arguments_size);
+	error = result ? crew__call(&w->context, task, arguments, result, &block) : NULL;
 	check_fork(w);
 	if (error) {
-		answer_large(w, ANSWER_ERROR, error, sizeof *error);
+		answer_error(w, error);
 		crew__error_free(error);
+	} else if (result) {
+		answer_result(w, task, arguments, result);
 	} else {
-		answer_result(w, task, arguments + arguments_size);
+		answer_raised(w, task);
 	}
 	clean(w);
-}
-
-/* It raised: say so. False: it did not. */
-static bool answer_raised(struct worker *w, const crew_task *task)
-{
-	crew_error *error = w->context.raised;
-
-	if (!error)
-		return false;
-	w->context.raised = NULL;
-	if (error != crew__error_no_memory()) {
-		error->worker = getpid();
-		error->attempts = 1;
-		if (!error->task[0])
-			snprintf(error->task, sizeof error->task, "%s", task->name);
-		if (!error->where[0])
-			crew__error_where(error, task->where);
-	}
-	answer_large(w, ANSWER_ERROR, error, sizeof *error);
-	crew__error_free(error);
-	return true;
 }
 
 /* What most tasks are: few small arguments, a small result, nothing allocated. */

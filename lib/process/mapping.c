@@ -86,6 +86,14 @@ void crew__mapping_punch(const struct mapping *m, size_t offset, size_t n)
 		;
 }
 
+void crew__mapping_unmap(const struct mapping *m, size_t offset, size_t n)
+{
+	if (n == 0)
+		return;
+	crew__mapping_punch(m, offset, n);
+	munmap(m->base + offset, n);
+}
+
 void *crew__mapping_adopt(const struct mapping *m, bool writable)
 {
 	char path[32];

@@ -24,6 +24,8 @@ void crew__mapping_close(struct mapping *m); /* gives the memory back even if so
 int crew__mapping_populate(const struct mapping *m, size_t offset, size_t n);
 /* Give the pages of this part back. */
 void crew__mapping_punch(const struct mapping *m, size_t offset, size_t n);
+/* And its addresses, for good. n may be 0. */
+void crew__mapping_unmap(const struct mapping *m, size_t offset, size_t n);
 
 /* In a forked process: map it (where the parent has it, if that is free there) and close the fd. NULL on failure. */
 void *crew__mapping_adopt(const struct mapping *m, bool writable);

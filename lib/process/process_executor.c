@@ -113,7 +113,7 @@ static int open_memory(struct process_executor *p, uint32_t workers)
 	crew__ring_attach(&p->ring, &g, p->mappings[0].base, p->mappings[1].base, p->mappings[2].base);
 	rc = crew__arena_init(&p->in, &p->mappings[0], g.pub_used, p->ring.in_size);
 	if (rc == 0)
-		rc = crew__arena_init(&p->out, &p->mappings[1], g.rw_used, p->ring.out_size);
+		rc = crew__store_open(&p->store, &p->mappings[1], g.rw_used, p->ring.out_size, p->ring.orders);
 	if (rc == 0)
 		rc = crew__arena_init(&p->blocks, &p->mappings[2], 0, g.blocks_size);
 	return rc;
@@ -187,14 +187,16 @@ static void free_all(struct process_executor *p)
 	for (uint32_t i = 0; p->seats && i < p->ring.geometry.workers; i++) {
 		if (p->seats[i].pidfd >= 0)
 			close(p->seats[i].pidfd);
-		crew__grant_drop(p, p->seats[i].grant);
+		crew__grants_drop(p, i);
 	}
 	for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
 	crew__arena_fini(&p->in);
-	crew__arena_fini(&p->out);
 	crew__arena_fini(&p->blocks);
+	crew__store_close(p->store);
+	if (p->store)
+		p->mappings[1] = MAPPING_NULL;
 	for (int i = 0; i < 3; i++)
 		crew__mapping_close(&p->mappings[i]);
 	crew__backlog_fini(&p->backlog);

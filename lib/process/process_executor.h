@@ -17,9 +17,10 @@
 
 #include "core/executor_ops.h"
 #include "process/arena.h"
+#include "process/result_store.h"
 #include "process/zygote.h"
 
-enum { WAITING_PAYLOAD = 32, BATCH_ITEMS = 64, EPOCHS = 8, STRIKES = 3, STRIKES_WITHOUT = 32 /* without an initializer: no code of the program's */, TICK_FAST_MS = 20, TICK_SLOW_MS = 250, OBITUARY_MS = 100 };
+enum { WAITING_PAYLOAD = 32, BATCH_ITEMS = 64, EPOCHS = 8, STRIKES = 3, STRIKES_WITHOUT = 32 /* without an initializer: no code of the program's */, TICK_FAST_MS = 20, TICK_SLOW_MS = 250, OBITUARY_MS = 100, STILL_TICKS = 4, GRANT_SIZE = 64 << 10 };
 
 /* What the parent knows of a slot. */
 struct entry {
@@ -47,7 +48,7 @@ struct waiting {
 };
 _Static_assert(sizeof(struct waiting) == 64, "a million of these may wait");
 
-/* Memory of rw that a worker may put large answers in. */
+/* Memory of rw that a worker may put answers in which are copied out. */
 struct grant {
 	struct extent extent;
 	uint32_t worker, incarnation;
@@ -69,15 +70,16 @@ struct seat {
 	int condemned;	 /* why we killed it, or 0 */
 	uint64_t dying_until; /* when we stop waiting for its obituary */
 	struct grant *grant;
+	struct stock *stock[STOCKS];
 };
 
 /* Settled futures on their way to completion. */
 struct settled {
 	crew_future *f;
 	uint32_t add;	     /* to its state word; 0: see `kind` */
-	uint32_t kind;	     /* ANSWER_LARGE, ANSWER_ERROR: bytes are copied first. 0: it fails with error */
+	uint32_t kind;	     /* ANSWER_LARGE, ANSWER_ERROR, ANSWER_BLOCK: bytes are copied first. 0: it fails with error */
 	struct grant *grant; /* where they are */
-	const unsigned char *bytes;
+	unsigned char *bytes;
 	size_t n;
 	crew_error *error;
 	uint8_t epoch;
@@ -127,7 +129,8 @@ struct process_executor {
 	struct ring ring;
 	struct worker_plan plan;
 	struct mapping mappings[3];
-	struct arena in, out, blocks;
+	struct arena in, blocks;
+	struct result_store *store; /* owns mappings[1] from its opening on */
 	int bell, timer, epoll, socket, zygote_pidfd;
 	pid_t zygote;
 	uint64_t grace;
@@ -154,6 +157,9 @@ struct process_executor {
 	/* private futex: bumped when drainers may find what they wait for */
 	uint32_t settled_signal CREW__ALIGNED;
 	uint32_t stop_engine; /* atomic */
+	/* engine only */
+	uint64_t turns, trimmed; /* of the arenas: as last seen; when they were last trimmed */
+	uint32_t still;		 /* ticks since then */
 	struct callback_queue callbacks;
 };
 
@@ -224,8 +230,18 @@ void crew__settle_gone(struct process_executor *p, uint8_t epoch);
 bool crew__settle_all(struct process_executor *p, struct batch *batch);
 /* Complete them; not under the lock. Empties the batch. */
 void crew__deliver(struct process_executor *p, struct batch *batch);
+
+/* ---- grants.c ---- */
 /* Give the grant up: its memory is freed when nobody copies from it any more. The lock is held. */
 void crew__grant_drop(struct process_executor *p, struct grant *grant);
+/* All that a seat has, when its worker is gone. The lock is held. */
+void crew__grants_drop(struct process_executor *p, uint32_t worker);
+/* The bytes of an answer have been copied; not under the lock. */
+void crew__grant_let_go(struct process_executor *p, struct grant *grant);
+/* What workers ask for. True: there was something. Engine only, as the next. */
+bool crew__answer_requests(struct process_executor *p);
+/* Memory that was kept for next time goes back when there is no next time. True: all has. */
+bool crew__memory_settled(struct process_executor *p);
 
 /* ---- process_wait.c: slots of the ops table ---- */
 int crew__process_cancel(crew_executor *ex, crew_future *f);

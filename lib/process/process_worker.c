@@ -394,6 +394,7 @@ static _Noreturn void live(struct worker *w)
 		leave(w, false);
 	}
 	crew__blocks_free(&w->context);
+	w->context.memory = &crew__rooms; /* not before: who is not admitted yet is granted nothing */
 	set_phase(w, WORKER_READY);
 	wait_for_go(w);
 	work(w);
@@ -439,7 +440,7 @@ void crew__worker_main(struct worker_plan *plan, uint32_t index, uint32_t incarn
 	w->report = &w->ring->reports[index];
 	w->index = index;
 	w->incarnation = incarnation;
-	w->put = w->orders->released;
+	w->rooms.put = w->orders->released;
 	crew__shared_here = (struct shared_range){ w->ring->blocks, w->ring->geometry.blocks_size };
 	if (plan->stack_size)
 		live_on_stack(w, plan->stack_size);

@@ -10,6 +10,25 @@
 #include "core/context.h"
 #include "process/zygote.h"
 
+/* A stock as its worker sees it. A bit for each unit. */
+struct held_stock {
+	uint64_t offset, size;	   /* size 0: there is none */
+	uint64_t taken;		   /* in use: by the task that runs, or by a result that was not given back */
+	uint64_t mine;		   /* of those: the task's */
+	uint64_t seen;		   /* of orders->returned */
+	uint8_t span[STOCK_UNITS]; /* units of the room that begins there, for `mine` */
+};
+
+/* Where results are made. */
+struct rooms {
+	uint64_t used;	      /* of the grant */
+	uint64_t begin, last; /* where the task's part of it begins, and its newest room */
+	bool in_grant;	      /* it has a part */
+	uint32_t put;	      /* answers that lie in a grant, ever */
+	uint32_t next;	      /* slot of the stock to give up next */
+	struct held_stock stock[STOCKS];
+};
+
 struct worker {
 	struct ring *ring;
 	const struct worker_plan *plan;
@@ -27,9 +46,7 @@ struct worker {
 	const crew_task **tasks; /* by number; NULL: not looked up yet */
 	unsigned char *scratch;	 /* for structs of arguments and results that are larger than usual */
 	size_t scratch_size;
-	uint32_t put;  /* large answers given */
-	uint64_t used; /* of the grant */
-	uint32_t grant; /* the request that it answered */
+	struct rooms rooms;
 };
 
 static inline void ring_engine(const struct worker *w)
@@ -51,5 +68,20 @@ void crew__job_run(struct worker *w, const struct job *job);
 
 /* struct context.stopping: has the parent set STOP in the claim word? */
 bool crew__job_stopping(struct context *c);
+
+/* ---- rooms.c ---- */
+
+/* For the context of tasks. */
+extern const struct result_memory crew__rooms;
+
+/* The task has ended, and n bytes at data are its result, or data is NULL and it has none: all its rooms are free again but what the result lies in. ANSWER_LARGE or
+   ANSWER_BLOCK with its place; 0: it lies in no room. */
+uint32_t crew__room_answer(struct worker *w, const void *data, size_t n, struct extent *ret);
+
+/* A room with a copy, after that. 0: no memory. */
+uint32_t crew__room_copy(struct worker *w, const void *data, size_t n, struct extent *ret);
+
+/* After the answer: stocks that were for a result that did not come. */
+void crew__rooms_clean(struct worker *w);
 
 #endif

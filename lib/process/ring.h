@@ -98,8 +98,21 @@ struct cell {
 } __attribute__((__aligned__(128)));
 
 struct extent {
-	uint64_t offset, size; /* in the arena of pub, or of rw */
+	uint64_t offset, size; /* in the arena of pub, or of rw; or in the shared blocks */
 };
+
+/*
+ * Memory for results, which the parent grants to one worker at a time, on request: a grant for small ones, and up to two stocks for large ones.
+ * Those up to RESULT_COPIED are copied out by the parent, larger ones stay where they are. A request for a stock gives up what its slot had.
+ */
+enum {
+	RESULT_COPIED = 32 << 10,
+	STOCKS = 2,
+	STOCK_UNITS = 64,
+	WANT_GRANT = STOCKS, /* or the slot of a stock; of 0 bytes: only give it up */
+};
+#define STOCK_UNIT ((uint64_t)1 << 16)
+#define STOCK_KEPT (STOCK_UNITS * STOCK_UNIT) /* a larger stock is for one result */
 
 /* How a task ended, written by its worker. `ticket` is stored last. */
 struct answer {
@@ -110,10 +123,18 @@ struct answer {
 enum {
 	ANSWER_INLINE = 1, /* up to 8 bytes */
 	ANSWER_WIDE,	   /* up to WIDE_SIZE bytes in the slot's wide part */
-	ANSWER_LARGE,	   /* the wide part is a struct extent in the worker's grant */
+	ANSWER_LARGE,	   /* the wide part is a struct extent in the worker's grant: to be copied */
+	ANSWER_BLOCK,	   /* … in one of its stocks: it passes to the future */
+	ANSWER_SHARED,	   /* … in the shared blocks: it stays there */
 	ANSWER_NULL,	   /* a string or bytes without memory */
 	ANSWER_ERROR,	   /* as LARGE; the bytes are a crew_error */
 	ANSWER_CODE	   /* it never ran, or had nowhere to put its result */
+};
+
+/* A stock, as its worker is told. size 0: there is none. */
+struct stock_order {
+	uint64_t offset, size; /* in rw's arena */
+	uint64_t returned;     /* a bit for each unit, flipped when the unit is the worker's again */
 };
 
 /* What the parent tells one worker. Read-only there. */
@@ -121,7 +142,8 @@ struct orders {
 	uint32_t go;	   /* the incarnation that may take tickets; futex */
 	uint32_t granted;  /* number of the last request for memory that was answered; futex */
 	uint64_t offset, size; /* what was granted, in rw's arena; size 0: there is none */
-	uint32_t released; /* large answers that were copied out, ever */
+	uint32_t released; /* answers in a grant that were copied out, ever */
+	struct stock_order stock[STOCKS];
 } CREW__ALIGNED;
 
 /* What one worker tells, and where it sleeps. */
@@ -130,6 +152,7 @@ struct report {
 	/* the worker's alone */
 	uint64_t journal CREW__ALIGNED; /* first ticket << 16 | count: stored before they are taken from head */
 	uint64_t want;			/* bytes of the request */
+	uint32_t wanted;		/* what: WANT below */
 	uint32_t asked;			/* its number */
 	uint32_t phase;			/* incarnation << 8 | PHASE below */
 	int32_t code;			/* of an initializer that failed */
@@ -205,7 +228,6 @@ void crew__ring_bell(struct ring *ring, uint32_t worker);
 
 enum {
 	SPIN_NS = 15000, /* before a sleep: about what waking up costs */
-	GRANT_KEPT = 4 << 20, /* a larger grant of memory is for one answer */
 	TINY_NS = 5000,	 /* tasks that take less are not worth a wake of their own */
 	WORTH_NS = 20000 /* of work in the ring: worth waking one more */
 };

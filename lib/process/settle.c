@@ -18,6 +18,8 @@
 
 #include "base/futex.h"
 #include "core/context.h"
+#include "core/region.h"
+#include "core/shared_block.h"
 #include "process/process_executor.h"
 
 struct entry *crew__entry_of(struct process_executor *p, const crew_future *f)
@@ -240,10 +242,74 @@ static void settle_large(struct process_executor *p, struct entry *e, uint32_t k
 	s->bytes = p->ring.out + extent.offset;
 	s->n = extent.size;
 	grant->readers++;
-	if (grant->extent.size > GRANT_KEPT) { /* its worker has let go of it, too */
-		p->seats[grant->worker].grant = NULL;
-		grant->orphan = true;
+}
+
+/* The stock of the worker that owns the claim in which an extent lies; NULL: in none. */
+static struct stock **stock_of(struct process_executor *p, uint64_t word, const struct extent *extent)
+{
+	uint32_t worker = word_worker(word);
+
+	if (worker == 0 || worker > p->ring.geometry.workers)
+		return NULL;
+	for (int i = 0; i < STOCKS; i++) {
+		struct stock **place = &p->seats[worker - 1].stock[i];
+
+		if (*place && extent->offset >= (*place)->offset && extent->offset - (*place)->offset < (*place)->size)
+			return place;
 	}
+	return NULL;
+}
+
+/* A large result stays where it is. But text must end: it is copied, outside the lock. */
+static void settle_block(struct process_executor *p, struct entry *e, struct batch *batch)
+{
+	uint64_t word = ck_pr_load_64(ring_claim(&p->ring, e->ticket));
+	const crew_task *task = task_of(e->f);
+	enum crew_class class = CREW_TYPE_CLASS(task->result);
+	unsigned char *bytes = NULL;
+	struct stock **stock;
+	struct extent extent;
+	struct settled *s;
+
+	memcpy(&extent, p->ring.wide[e->ticket & p->ring.mask], sizeof extent);
+	ck_pr_barrier(); /* once */
+	stock = word_is_of(word, e->ticket) ? stock_of(p, word, &extent) : NULL;
+	if (stock && (class == CREW_BYTES || class == CREW_STRING || extent.size == CREW_TYPE_SIZE(task->result)))
+		bytes = crew__stock_lease(p->store, stock, &extent);
+	if (!bytes) {
+		settle_nonsense(p, e, batch);
+		return;
+	}
+	s = take_out(p, e, batch);
+	s->kind = class == CREW_STRING ? ANSWER_BLOCK : 0;
+	s->add = class == CREW_STRING ? 0 : COMPLETE_FINISHED + STATE_HEAP;
+	s->bytes = bytes;
+	s->n = extent.size;
+	if (class == CREW_BYTES)
+		s->f->value.run = (crew_bytes){ bytes, extent.size };
+	else
+		s->f->value.large = bytes;
+}
+
+/* A result in a shared block that an argument lies in, too, stays there: the future has pinned that. Workers copy any other. */
+static void settle_shared(struct process_executor *p, struct entry *e, struct batch *batch)
+{
+	struct annex *a = annex_of(e->f);
+	struct extent extent;
+	struct settled *s;
+	crew_bytes run;
+
+	memcpy(&extent, p->ring.wide[e->ticket & p->ring.mask], sizeof extent);
+	ck_pr_barrier(); /* once */
+	run = (crew_bytes){ p->ring.blocks + extent.offset, extent.size };
+	if (CREW_TYPE_CLASS(task_of(e->f)->result) != CREW_BYTES || extent.offset >= p->ring.geometry.blocks_size || !a || !a->pins ||
+	    !crew__shared_pinned(a->pins, run)) {
+		settle_nonsense(p, e, batch);
+		return;
+	}
+	s = take_out(p, e, batch);
+	s->f->value.run = run;
+	s->add = COMPLETE_FINISHED;
 }
 
 void crew__settle_answer(struct process_executor *p, struct entry *e, struct batch *batch)
@@ -278,6 +344,12 @@ void crew__settle_answer(struct process_executor *p, struct entry *e, struct bat
 	case ANSWER_ERROR:
 		settle_large(p, e, kind, batch);
 		return;
+	case ANSWER_BLOCK:
+		settle_block(p, e, batch);
+		return;
+	case ANSWER_SHARED:
+		settle_shared(p, e, batch);
+		return;
 	case ANSWER_NULL:
 		class = CREW_TYPE_CLASS(task_of(e->f)->result);
 		if (class != CREW_BYTES && class != CREW_STRING)
@@ -311,34 +383,6 @@ bool crew__settle_all(struct process_executor *p, struct batch *batch)
 
 /* ---- delivering ---- */
 
-void crew__grant_drop(struct process_executor *p, struct grant *grant)
-{
-	if (!grant)
-		return;
-	grant->orphan = true;
-	if (grant->readers == 0) {
-		crew__arena_free(&p->out, grant->extent.offset, grant->extent.size);
-		free(grant);
-	}
-}
-
-/* The bytes have been copied. */
-static void let_go(struct process_executor *p, struct grant *grant)
-{
-	struct seat *seat = &p->seats[grant->worker];
-
-	pthread_mutex_lock(&p->lock);
-	if (grant->incarnation == seat->incarnation) {
-		struct orders *orders = &p->ring.orders[grant->worker];
-
-		store_release_32(&orders->released, orders->released + 1); /* pairs with the load in room (job.c) */
-	}
-	grant->readers--;
-	if (grant->orphan)
-		crew__grant_drop(p, grant);
-	pthread_mutex_unlock(&p->lock);
-}
-
 /* An error as its worker wrote it: text must end somewhere, and it must be an error. */
 static crew_error *copy_error(crew_future *f, const unsigned char *bytes)
 {
@@ -365,15 +409,17 @@ static void finish_value(struct process_executor *p, struct settled *s)
 
 	if (s->kind == ANSWER_ERROR) {
 		s->error = copy_error(s->f, s->bytes);
-	} else if (s->kind == ANSWER_LARGE) {
+	} else if (s->kind) {
 		flags = store_value(s->f, s->bytes, s->n);
 		if (flags < 0)
 			s->error = crew__error_make(task_of(s->f), -ENOMEM, "no memory for a result of %zu bytes", s->n);
 		else
 			s->add = COMPLETE_FINISHED + (uint32_t)flags;
 	}
-	if (s->kind)
-		let_go(p, s->grant);
+	if (s->kind == ANSWER_BLOCK)
+		crew__memory_free(s->bytes);
+	else if (s->kind)
+		crew__grant_let_go(p, s->grant);
 }
 
 /* The end of f: all that completion does but the callbacks, which go to a thread of their own. The engine must not run them, it has workers to bury;
