@@ -22,6 +22,7 @@
 #include <crew/executor.h>
 #include <crew/threads.h>
 #include <crew/processes.h>
+#include <crew/process.h>
 #include <crew/lock.h>
 
 #endif

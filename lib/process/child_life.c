@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * child_life.c: what a single child does from its first instruction to its last, whatever start method made it.
+ *
+ *	signals, limits, stdio → who am I → a watch on the creator → the task → the answer → its own children → _exit
+ *
+ * The watch is a thread, in children that were forked from their creator. A death signal would be simpler, but it comes when the *thread* that forked
+ * ends, and that may be long before the program does. The server's children have the signal: the server has one thread.
+ *
+ * A child that calls exit() in its task is noticed by a handler that is told the status; it runs the atexit handlers it inherited, as any fork
+ * would. One that returns from its task leaves by _exit and runs none.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "core/registry.h"
+#include "process/kin.h"
+#include "process/mapping.h"
+
+/* For the exit handler, which has no other way to know: written once, before the task. */
+static int letter = -1;
+static pid_t owner; /* a process that the task forks by hand has the handler too */
+
+int crew__pidfd_of(pid_t pid)
+{
+	return crew__fd_keep((int)syscall(SYS_pidfd_open, pid, 0));
+}
+
+/* ---- as it is to be ---- */
+
+static void limit(int resource, uint64_t soft, uint64_t hard)
+{
+	struct rlimit now, wanted = { soft, hard };
+
+	if (soft == 0 || getrlimit(resource, &now))
+		return;
+	if (now.rlim_max != RLIM_INFINITY && wanted.rlim_max > now.rlim_max)
+		wanted.rlim_max = now.rlim_max;
+	if (wanted.rlim_cur > wanted.rlim_max)
+		wanted.rlim_cur = wanted.rlim_max;
+	setrlimit(resource, &wanted);
+}
+
+void crew__child_prepare(const struct birth *b)
+{
+	const uint64_t action[4] = { 0 }; /* the kernel's: SIG_DFL, no flags. A sanitizer would remember sigaction() as done by our creator */
+
+	for (int i = 1; i < NSIG; i++)
+		if (i != SIGKILL && i != SIGSTOP)
+			syscall(SYS_rt_sigaction, i, action, NULL, sizeof action[0]);
+	limit(RLIMIT_AS, b->max_memory, b->max_memory);
+	limit(RLIMIT_CPU, (uint64_t)b->max_cpu_s, (uint64_t)b->max_cpu_s + 1);
+	limit(RLIMIT_NOFILE, (uint64_t)b->max_files, (uint64_t)b->max_files);
+	if (b->nice)
+		setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + b->nice);
+	if (b->placed)
+		sched_setaffinity(0, sizeof b->cpus, &b->cpus);
+}
+
+/* Descriptors 0, 1 and 2; those passed are consumed. */
+static const int *redirect(const struct birth *b, const int *fds)
+{
+	for (int i = 0; i < 3; i++) {
+		int fd = b->silent[i] ? open("/dev/null", O_RDWR | O_CLOEXEC) : b->piped[i] ? *fds++ : -1;
+
+		if (fd < 0)
+			continue;
+		dup2(fd, i);
+		if (fd > 2)
+			close(fd);
+	}
+	return fds;
+}
+
+/* ---- the watch ---- */
+
+static void *watch(void *arg)
+{
+	struct pollfd creator = { (int)(intptr_t)arg, POLLIN, 0 };
+
+	while (poll(&creator, 1, -1) < 0 && errno == EINTR)
+		;
+	if (creator.revents & POLLIN)
+		kill(getpid(), SIGKILL);
+	return NULL;
+}
+
+static bool start_watch(int creator)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	bool started;
+
+	if (pthread_attr_init(&attributes))
+		return false;
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	pthread_attr_setstacksize(&attributes, (size_t)1 << 16);
+	started = pthread_create(&thread, &attributes, watch, (void *)(intptr_t)creator) == 0; /* every signal is blocked by now */
+	pthread_attr_destroy(&attributes);
+	if (started)
+		ck_pr_inc_32(&crew__service_threads);
+	return started;
+}
+
+/* ---- its end ---- */
+
+static void exiting(int status, void *arg)
+{
+	(void)arg;
+	if (owner == getpid())
+		crew__letter_exit(letter, status);
+}
+
+static _Noreturn void leave(int status)
+{
+	crew__kin_end();
+	fflush(NULL);
+	_exit(status);
+}
+
+static _Noreturn void refuse(int code, const char *what)
+{
+	crew_error error;
+
+	memset(&error, 0, sizeof error);
+	error.code = code;
+	error.exit_status = -1;
+	error.worker = getpid();
+	snprintf(error.message, sizeof error.message, "%s: %s", what, crew_strerror(code));
+	crew__letter_raise(letter, &error);
+	_exit(1);
+}
+
+/* ---- the task ---- */
+
+static int run(const crew_task *task, void *arguments)
+{
+	size_t size = CREW_TYPE_SIZE(task->result);
+	void *result = calloc(1, size < 16 ? 16 : size);
+	struct context context;
+	struct block *block;
+	crew_error *error;
+	int status = 0, rc = 0;
+
+	if (!result)
+		refuse(-ENOMEM, "no memory for the result");
+	crew__context_init(&context, NULL, -1);
+	error = crew__call(&context, task, arguments, result, &block);
+	if (error)
+		crew__letter_raise(letter, error);
+	else
+		rc = crew__letter_answer(letter, task, result);
+	if (rc)
+		refuse(rc, "the result could not be passed on");
+	if (error)
+		status = 1;
+	else if (task->result == CREW_TYPE_OF(int))
+		memcpy(&status, result, sizeof status);
+	crew__error_free(error);
+	crew__context_fini(&context);
+	free(result);
+	return status & 255;
+}
+
+void crew__child_live(const struct birth *b, const int *fds, const crew_task *task, void *arguments)
+{
+	sigset_t mask;
+	int creator, rc = 0;
+
+	sigfillset(&mask);
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
+	creator = fds[FD_CREATOR];
+	letter = fds[FD_LETTER];
+	owner = getpid();
+	prctl(PR_SET_NAME, b->name);
+	fds = redirect(b, fds + FD_STDIO);
+	if (b->detach) {
+		crew__child_detach(*fds);
+		owner = getpid();
+	}
+	crew__child_prepare(b);
+	crew__kin_become(b, creator);
+	if (b->watch && !start_watch(creator))
+		refuse(-EAGAIN, "no thread to watch the creator");
+	if (!task)
+		rc = crew__letter_read(letter, &task, &arguments);
+	if (rc)
+		refuse(rc, "the task could not be started");
+	on_exit(exiting, NULL);
+	sigemptyset(&mask);
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
+	leave(run(task, arguments));
+}
