@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -183,6 +184,17 @@ pid_t crew_executor_worker_pid(crew_executor *ex, int i)
 	if (rc)
 		return rc;
 	return ex->ops->worker_pid ? ex->ops->worker_pid(ex, i) : -EINVAL;
+}
+
+int crew_executor_kill(crew_executor *ex, int signal)
+{
+	int rc = crew__executor_check(ex);
+
+	if (rc)
+		return rc;
+	if (signal < 0 || signal >= NSIG)
+		return -EINVAL;
+	return ex->ops->signal ? ex->ops->signal(ex, signal) : 0;
 }
 
 /* ---- all futures ---- */

@@ -46,6 +46,10 @@ struct executor_ops {
 	   asked to stop: STATE_STOP is set by core; whatever else must be told is told here); -EALREADY it is done. [core claims the word] */
 	int (*cancel)(crew_executor *ex, crew_future *f);
 
+	/* f runs and has been asked to stop: end it by force at `at` if it is not done by then; it is CANCELLED, with the reason, which may be NULL and
+	   is copied. Does not wait. 0, -EALREADY, -ENOMEM. [it is only asked] */
+	int (*kill)(crew_executor *ex, crew_future *f, const char *reason, uint64_t at);
+
 	/* Look whether f is done or running elsewhere and bring its word up to date. Never blocks. [the word is always up to date] */
 	void (*refresh)(crew_executor *ex, crew_future *f);
 
@@ -100,6 +104,8 @@ struct executor_ops {
 	void (*exit)(crew_executor *ex);
 
 	pid_t (*worker_pid)(crew_executor *ex, int i); /* [-EINVAL] */
+
+	int (*signal)(crew_executor *ex, int signal); /* to every worker process; how many got it [0] */
 };
 
 static inline bool keeps_arguments(const struct executor_ops *ops)
@@ -115,6 +121,7 @@ struct crew_executor {
 	uint64_t id;	     /* unique in the process, never used again */
 	uint32_t generation; /* crew__fork_generation when it was opened */
 	char name[16];
+	int task_timeout_ms; /* of tasks that have none of their own; 0: none */
 	/* guarded by mutex */
 	pthread_mutex_t mutex;
 	struct slab *slabs;

@@ -157,6 +157,21 @@ int crew_future_cancel(crew_future *f, const char *reason)
 	return rc ? rc : crew__cancel(f, reason);
 }
 
+int crew_future_kill(crew_future *f, const char *reason, int grace_ms)
+{
+	crew_executor *ex;
+	int rc = crew__check(f);
+
+	if (rc == 0 && grace_ms < CREW_FOREVER)
+		rc = -EINVAL;
+	if (rc == 0)
+		rc = crew__cancel(f, reason);
+	if (rc || is_fixed(f) || grace_ms == CREW_FOREVER)
+		return rc;
+	ex = executor_of(f);
+	return ex->ops->kill ? ex->ops->kill(ex, f, reason, crew__deadline(grace_ms)) : 0;
+}
+
 int crew_cancel(crew_future *const *fs, size_t n)
 {
 	int count = 0;

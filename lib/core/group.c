@@ -19,6 +19,8 @@
 #include "core/context.h"
 #include "core/waiting.h"
 
+enum { KILL_MS = 2000 /* for futures to fail whose tasks are killed: it takes a moment, and is not relied on */ };
+
 struct group {
 	crew_executor ex;
 	/* fixed after open */
@@ -439,10 +441,24 @@ static void group_stats(crew_executor *ex, struct crew_stats *ret)
 	unlock(g);
 }
 
+static int kill_member(crew_future *f, void *arg)
+{
+	crew_executor *base = executor_of(f);
+
+	(void)arg;
+	if (!crew__done(f))
+		base->ops->kill(base, f, "its group was shut down, and its time was up", crew__now());
+	return 0;
+}
+
 static void group_shutdown(crew_executor *ex, uint64_t deadline, bool kill)
 {
-	(void)kill;
-	crew__group_wait(ex, deadline);
+	struct group *g = group_of(ex);
+
+	if (crew__group_wait(ex, deadline) != -ETIMEDOUT || !kill || !g->base->ops->kill)
+		return;
+	crew__group_each(ex, kill_member, NULL);
+	crew__group_wait(ex, crew__deadline(KILL_MS));
 }
 
 /* Every future is done: give back those that the user did not. */

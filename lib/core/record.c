@@ -161,6 +161,8 @@ static void free_contents(crew_future *f, uint32_t state)
 		crew__group_forget(executor_of(f), f);
 	if (a && a->pins)
 		crew__shared_unpin(a->pins);
+	if (a)
+		free(a->kill);
 	free(a);
 }
 

@@ -84,6 +84,12 @@ struct callback {
 };
 enum { CALLBACK_LISTED, CALLBACK_TAKEN, CALLBACK_DONE };
 
+/* When it is to be ended by force, and why. */
+struct kill_order {
+	uint64_t at;
+	char reason[sizeof((crew_error *)0)->message];
+};
+
 struct annex {
 	const crew_task *task; /* NULL: a promise */
 	struct callback *first, **last; /* callbacks; guarded by the future's callback mutex */
@@ -104,8 +110,9 @@ struct annex {
 	crew_future *inbox_next; /* the inbox's */
 	int type;		 /* of a promise's result */
 	int priority;
-	uint32_t retries, attempts; /* left; begun */
+	uint32_t retries, attempts; /* how many it may have, 0: the executor's number; begun */
 	struct pins *pins;	    /* the shared blocks its arguments lie in, or NULL */
+	struct kill_order *kill;    /* malloc'ed; NULL. Guarded by its executor's own lock until it is done */
 	uint32_t argument_size;	    /* bytes of arguments[] in use */
 	unsigned char arguments[] __attribute__((__aligned__(16))); /* the struct of arguments, then what it points to */
 };

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/arguments.h"
+#include "core/chunk.h"
 #include "core/group.h"
 #include "core/inbox.h"
 #include "core/shared_block.h"
@@ -139,6 +140,18 @@ static crew_future *failed_future(crew_executor *base, const struct crew_submit_
 	return deliver_at_once(options, FIXED_NO_MEMORY);
 }
 
+/* The executor's own limit, for tasks that have none. */
+static int limit(crew_executor *base, crew_future *f)
+{
+	struct annex *a = crew__annex(f);
+
+	if (!a)
+		return -ENOMEM;
+	if (a->deadline == NEVER)
+		a->deadline = crew__deadline(base->task_timeout_ms);
+	return 0;
+}
+
 /* The long way: a record that nobody may start until it is complete; then its group, if any, then the backend. */
 static int submit_with(crew_executor *ex, crew_executor *base, struct port *port, crew_future *f, const void *arguments,
 		       const struct crew_submit_options *options)
@@ -153,6 +166,8 @@ static int submit_with(crew_executor *ex, crew_executor *base, struct port *port
 		rc = crew__shared_pin(base, f, arguments);
 	if (rc == 0 && options)
 		rc = annotate(base, f, options);
+	if (rc == 0 && base->task_timeout_ms && task_of(f) != &crew__chunk_task)
+		rc = limit(base, f);
 	if (rc)
 		return rc;
 	a = annex_of(f);
@@ -186,7 +201,7 @@ static inline int submit(crew_executor *ex, crew_executor *base, struct port *po
 	}
 	*ret = f;
 	ck_pr_store_64(&port->submitted, port->submitted + 1);
-	if (likely(ex == base && !options && crew__fits(task))) {
+	if (likely(ex == base && !options && crew__fits(task) && !base->task_timeout_ms)) {
 		if (keeps_arguments(base->ops))
 			crew__copy_small(f->value.word, arguments, task);
 		crew__record_init(f, task, PHASE_PENDING | flags);

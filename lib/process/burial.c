@@ -78,14 +78,23 @@ static void offer_or_fail(struct process_executor *p, struct entry *e, struct ba
 		crew__settle_failed(p, e, crew__error_no_memory(), batch);
 }
 
+/* Not when the task was to blame or was asked to stop: it might end the next worker, too. */
+static bool may_try_again(struct process_executor *p, const struct seat *seat, crew_future *f)
+{
+	struct annex *a = annex_of(f);
+	uint32_t retries = a && a->retries ? a->retries : p->retries;
+
+	if (retries == 0 || p->failed || seat->condemned || (ck_pr_load_32(&f->state) & STATE_STOP))
+		return false;
+	a = crew__annex(f);
+	return a && a->attempts < retries;
+}
+
 /* The task that the dead worker ran. */
 static void end_of(struct process_executor *p, const struct seat *seat, struct entry *e, struct cause cause, struct batch *batch)
 {
-	struct annex *a = annex_of(e->f);
-
-	if (a && a->retries > 0 && !p->failed && !seat->condemned && !(ck_pr_load_32(&e->f->state) & STATE_STOP)) {
-		a->retries--;
-		a->attempts++;
+	if (may_try_again(p, seat, e->f)) {
+		annex_of(e->f)->attempts++;
 		ck_pr_store_64(ring_claim(&p->ring, e->ticket), word_make(e->ticket, 0, WORD_MOVED)); /* its owner is dead: no race */
 		offer_or_fail(p, e, batch);
 		return;
@@ -197,6 +206,7 @@ static void clear_seat(struct process_executor *p, uint32_t worker)
 	ck_pr_store_int(&seat->pid, 0);
 	seat->state = SEAT_EMPTY;
 	seat->condemned = 0;
+	seat->kill_at = 0;
 	seat->counted = false;
 	seat->strange = 0;
 	seat->incarnation++;
@@ -252,6 +262,9 @@ void crew__bury(struct process_executor *p, uint32_t worker, struct cause cause)
 		crew__deliver(p, &batch);
 		pthread_mutex_lock(&p->lock);
 	} while (more);
+	pthread_mutex_unlock(&p->lock);
+	crew__doom_end(p, worker);
+	pthread_mutex_lock(&p->lock);
 	called_for = p->closing || p->failed || seat->condemned || phase_of_worker(p, worker) == WORKER_RETIRED;
 	p->workers_lost += !called_for;
 	broken = p->closing ? 0 : too_often(p, worker, cause, text, sizeof text);
@@ -293,16 +306,9 @@ static bool fail_backlog(struct process_executor *p, int code, const char *text,
 	struct waiting *w;
 
 	while ((w = crew__backlog_first(&p->backlog))) {
-		struct settled *s = &batch->item[batch->n];
-
 		if (batch->n == BATCH_ITEMS)
 			return true;
-		if (w->flags & JOB_EXTENT)
-			crew__free_extent(p, w->payload);
-		crew__take(w->f);
-		*s = (struct settled){ .f = w->f, .epoch = w->epoch, .error = crew__error_make(task_of(w->f), code, "%s", text) };
-		batch->n++;
-		crew__backlog_pop(&p->backlog);
+		crew__settle_waiting(p, w, crew__error_make(task_of(w->f), code, "%s", text), batch);
 	}
 	return false;
 }

@@ -6,6 +6,7 @@
  *	zygote socket  born, unborn, dead
  *	pidfds         a death whose obituary may be late
  *	timer          the sweep, while anything is outstanding
+ *	alarm          deadlines and kills, see timetable.c
  *
  * It runs no code of the user's: a callback may block, and then nobody would bury. While nothing is outstanding it sleeps for good.
  *
@@ -27,7 +28,7 @@
 #include "process/process_executor.h"
 
 /* What an epoll event is about; a seat is its index. */
-enum { FROM_BELL = WORKERS_MAX, FROM_TIMER, FROM_ZYGOTE };
+enum { FROM_BELL = WORKERS_MAX, FROM_TIMER, FROM_ALARM, FROM_ZYGOTE };
 
 void crew__ring_engine(struct process_executor *p)
 {
@@ -183,11 +184,14 @@ void crew__news(struct process_executor *p, const struct news *news, struct birt
 		crew__give_up(p, CREW_EBROKEN, "no worker could be forked: %s", crew_strerror(news->pid));
 }
 
-/* The pidfd says that it is dead; how, the zygote will say. */
+/* The pidfd says that it is dead; how, the zygote will say. Unless it has said so already, and the event was about one who is buried by now. */
 static void on_death(struct process_executor *p, uint32_t worker)
 {
+	struct pollfd dead;
+
 	pthread_mutex_lock(&p->lock);
-	if (p->seats[worker].state == SEAT_ALIVE) {
+	dead = (struct pollfd){ p->seats[worker].pidfd, POLLIN, 0 };
+	if (p->seats[worker].state == SEAT_ALIVE && poll(&dead, 1, 0) == 1) {
 		p->seats[worker].state = SEAT_DYING;
 		p->seats[worker].dying_until = crew__now() + OBITUARY_MS * MS_TO_NS;
 		crew__keep_ticking(p);
@@ -256,6 +260,8 @@ static void handle(struct process_executor *p, uint32_t from)
 		(void)!read(p->bell, &count, sizeof count);
 	else if (from == FROM_TIMER)
 		on_timer(p);
+	else if (from == FROM_ALARM)
+		crew__timetable_run(p);
 	else if (from == FROM_ZYGOTE)
 		on_zygote(p);
 	else
@@ -307,6 +313,8 @@ int crew__engine_start(struct process_executor *p)
 
 	if (rc == 0)
 		rc = add(p, p->timer, FROM_TIMER);
+	if (rc == 0)
+		rc = add(p, p->alarm, FROM_ALARM);
 	if (rc == 0)
 		rc = add(p, p->socket, FROM_ZYGOTE);
 	if (rc)

@@ -304,10 +304,13 @@ static int take_in(struct process_executor *p, crew_future *f, const struct job 
 {
 	uint8_t epoch = p->epoch % EPOCHS;
 	uint64_t number = p->backlog.numbered;
-	int priority = priority_of(f);
+	struct annex *a = annex_of(f);
+	int priority = a ? a->priority : 0;
 
 	if (unlikely(p->failed))
 		return CREW_EBROKEN;
+	if (unlikely(a && a->deadline != NEVER) && !crew__timetable_push(p, a->deadline, appointment_of(f, DUE_DEADLINE)))
+		return -ENOMEM;
 	if (unlikely(priority || p->backlog.prioritised)) {
 		p->backlog.prioritised = true;
 		make_way(p, crew__backlog_key(priority, number));

@@ -75,7 +75,7 @@ static bool is_threaded(void)
 
 static int check(const struct crew_processes_options *o, struct worker_plan *plan)
 {
-	if (o->workers < 0 || o->workers > WORKERS_MAX || o->max_tasks_per_child < 0 || o->grace_ms < 0 ||
+	if (o->workers < 0 || o->workers > WORKERS_MAX || o->max_tasks_per_child < 0 || o->grace_ms < 0 || o->task_timeout_ms < 0 || o->retries < 0 ||
 	    (o->start != CREW_START_DEFAULT && o->start != CREW_START_FORK) || o->reserved_ ||
 	    (o->stack_size && o->stack_size < (size_t)PTHREAD_STACK_MIN))
 		return -EINVAL;
@@ -146,6 +146,9 @@ static int open_engine(struct process_executor *p)
 	p->timer = crew__fd_keep(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
 	if (p->timer < 0)
 		return p->timer;
+	p->alarm = crew__fd_keep(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+	if (p->alarm < 0)
+		return p->alarm;
 	p->epoll = crew__fd_keep(epoll_create1(EPOLL_CLOEXEC));
 	return p->epoll < 0 ? p->epoll : 0;
 }
@@ -182,7 +185,7 @@ static int open_workers(struct process_executor *p)
 
 static void free_all(struct process_executor *p)
 {
-	const int fds[] = { p->bell, p->timer, p->epoll, p->socket, p->zygote_pidfd };
+	const int fds[] = { p->bell, p->timer, p->alarm, p->epoll, p->socket, p->zygote_pidfd };
 
 	for (uint32_t i = 0; p->seats && i < p->ring.geometry.workers; i++) {
 		if (p->seats[i].pidfd >= 0)
@@ -200,6 +203,7 @@ static void free_all(struct process_executor *p)
 	for (int i = 0; i < 3; i++)
 		crew__mapping_close(&p->mappings[i]);
 	crew__backlog_fini(&p->backlog);
+	crew__timetable_fini(p);
 	free(p->entries), free(p->seats), free(p->task_table);
 	pthread_mutex_destroy(&p->lock);
 }
@@ -237,9 +241,10 @@ static struct process_executor *executor_new(const char *name)
 	if (!p)
 		return NULL;
 	memset(p, 0, sizeof *p);
-	p->bell = p->timer = p->epoll = p->socket = p->zygote_pidfd = -1;
+	p->bell = p->timer = p->alarm = p->epoll = p->socket = p->zygote_pidfd = -1;
 	for (int i = 0; i < 3; i++)
 		p->mappings[i] = MAPPING_NULL;
+	p->timetable.armed = NEVER;
 	pthread_mutex_init(&p->lock, NULL);
 	crew__callbacks_init(&p->callbacks);
 	if (crew__executor_init(&p->base, &process_ops, name)) {
@@ -267,6 +272,8 @@ crew_executor *crew_processes_open(const struct crew_processes_options *options,
 	if (rc)
 		return failed(p, rc, "an option of crew_processes is out of range");
 	p->grace = (uint64_t)(o.grace_ms ? o.grace_ms : 1000) * MS_TO_NS;
+	p->retries = (uint32_t)o.retries;
+	p->base.task_timeout_ms = o.task_timeout_ms;
 	rc = open_memory(p, o.workers ? (uint32_t)o.workers : (uint32_t)crew_cpu_count());
 	if (rc == 0)
 		rc = open_books(p);
@@ -289,78 +296,12 @@ crew_executor *crew_processes_open(const struct crew_processes_options *options,
 
 /* ---- shutting down ---- */
 
-/* Send a signal to every worker that runs a task, and remember which. How many. */
-static uint32_t signal_running(struct process_executor *p, int signal, uint32_t *incarnations)
-{
-	uint32_t count = 0;
-
-	pthread_mutex_lock(&p->lock);
-	for (uint32_t i = 0; i < p->ring.geometry.slots; i++) {
-		struct entry *e = &p->entries[i];
-		uint64_t word = ck_pr_load_64(ring_claim(&p->ring, e->ticket));
-		uint32_t worker = word_worker(word);
-
-		if (!e->f || !word_is_of(word, e->ticket) || word_status(word) != WORD_RUNNING || worker == 0 ||
-		    worker > p->ring.geometry.workers || ring_answered(&p->ring, e->ticket))
-			continue;
-		if (p->seats[worker - 1].state != SEAT_ALIVE)
-			continue;
-		p->seats[worker - 1].condemned = CREW_EWORKER; /* not to be counted as lost, not to be tried again */
-		incarnations[worker - 1] = p->seats[worker - 1].incarnation;
-		crew__seat_kill(&p->seats[worker - 1], signal);
-		count++;
-	}
-	pthread_mutex_unlock(&p->lock);
-	return count;
-}
-
-static bool any_left(struct process_executor *p, const uint32_t *incarnations)
-{
-	bool any = false;
-
-	pthread_mutex_lock(&p->lock);
-	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
-		any |= incarnations[i] && p->seats[i].incarnation == incarnations[i];
-	pthread_mutex_unlock(&p->lock);
-	return any;
-}
-
-/* Until those are buried. False: the deadline came first. */
-static bool await_burials(struct process_executor *p, const uint32_t *incarnations, uint64_t deadline)
-{
-	for (;;) {
-		uint32_t signal = load_acquire_32(&p->settled_signal);
-
-		if (!any_left(p, incarnations))
-			return true;
-		if (deadline != NEVER && crew__now() >= deadline)
-			return false;
-		crew__futex_wait(&p->settled_signal, signal, deadline, false); /* woken by crew__bury */
-	}
-}
-
-static void kill_running(struct process_executor *p)
-{
-	uint32_t *incarnations = calloc(p->ring.geometry.workers, sizeof *incarnations);
-
-	if (!incarnations)
-		return;
-	signal_running(p, SIGTERM, incarnations);
-	if (!await_burials(p, incarnations, crew__now() + p->grace)) {
-		for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
-			if (incarnations[i] && p->seats[i].incarnation == incarnations[i])
-				crew__seat_kill(&p->seats[i], SIGKILL);
-		await_burials(p, incarnations, NEVER);
-	}
-	free(incarnations);
-}
-
 static void process_shutdown(crew_executor *ex, uint64_t deadline, bool kill)
 {
 	struct process_executor *p = process_executor_of(ex);
 
 	if (!crew__await_empty(p, deadline) && kill)
-		kill_running(p);
+		crew__kill_running(p);
 }
 
 /* ---- closing ---- */
@@ -395,6 +336,8 @@ static void process_close(crew_executor *ex)
 	crew__wake_workers(p);
 	crew__engine_stop(p);
 	await_zygote(p);
+	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
+		crew__doom_end(p, i); /* those whose burial was left undone */
 	crew__callbacks_fini(&p->callbacks);
 	free_all(p);
 }
@@ -507,6 +450,7 @@ static const struct executor_ops process_ops = {
 	.port_size = sizeof(struct process_port),
 	.submit = crew__process_submit,
 	.cancel = crew__process_cancel,
+	.kill = crew__process_kill,
 	.refresh = crew__process_refresh,
 	.wait = crew__process_wait,
 	.watch = crew__process_watch,
@@ -520,4 +464,5 @@ static const struct executor_ops process_ops = {
 	.shared_range = process_shared_range,
 	.exit = process_exit,
 	.worker_pid = process_worker_pid,
+	.signal = crew__process_signal,
 };

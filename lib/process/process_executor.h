@@ -20,17 +20,23 @@
 #include "process/result_store.h"
 #include "process/zygote.h"
 
-enum { WAITING_PAYLOAD = 32, BATCH_ITEMS = 64, EPOCHS = 8, STRIKES = 3, STRIKES_WITHOUT = 32 /* without an initializer: no code of the program's */, TICK_FAST_MS = 20, TICK_SLOW_MS = 250, OBITUARY_MS = 100, STILL_TICKS = 4, GRANT_SIZE = 64 << 10 };
+enum { WAITING_PAYLOAD = 32, BATCH_ITEMS = 64, EPOCHS = 8, STRIKES = 3, STRIKES_WITHOUT = 32 /* without an initializer: no code of the program's */, TICK_FAST_MS = 20, TICK_SLOW_MS = 250, OBITUARY_MS = 100, STILL_TICKS = 4, GRANT_SIZE = 64 << 10,
+       COURTESY_MS = 20 /* for a task to see by itself that its time is up, before it is ended */ };
 
 /* What the parent knows of a slot. */
 struct entry {
 	crew_future *f;	  /* NULL: settled, or never used */
 	uint64_t ticket;  /* the last that was placed here */
-	uint64_t number;  /* of its submission */
-	uint32_t waiters; /* threads that sleep on its claim word: the slot is not used again while there are any */
+	union {
+		uint64_t number;   /* of its submission */
+		struct pins *pins; /* doomed: shared blocks that its worker may still use */
+	};
+	uint32_t waiters; /* threads that sleep on its claim word, and one for a doomed worker: the slot is not used again while there are any */
+	uint16_t doomed;  /* the worker + 1 that may still be running what was doomed here; 0: none */
 	uint8_t epoch;
 	uint8_t suspect; /* sweeps that found it taken from head and not begun */
 };
+_Static_assert(sizeof(struct entry) == 32, "the pump goes over them one by one");
 
 /* A future that is not in the ring yet, with all that its worker must know. */
 struct waiting {
@@ -68,6 +74,8 @@ struct seat {
 	uint32_t strange; /* sweeps that found it parked while it owned a task */
 	bool counted;	 /* its getting ready has ended a row of strikes */
 	int condemned;	 /* why we killed it, or 0 */
+	uint32_t doomed; /* its slots that stay reserved until it is buried */
+	uint64_t kill_at; /* when it is killed if it does not go by itself; 0: it was not told to go */
 	uint64_t dying_until; /* when we stop waiting for its obituary */
 	struct grant *grant;
 	struct stock *stock[STOCKS];
@@ -89,6 +97,44 @@ struct batch {
 	uint32_t n;
 	struct settled item[BATCH_ITEMS];
 };
+
+/* Something to do at a time: see timetable.c. `what` is a future or the index of a seat, with the kind in its lowest bits. */
+struct appointment {
+	uint64_t at;
+	uintptr_t what;
+};
+enum { DUE_DEADLINE, DUE_KILL, DUE_SEAT, DUE_MASK = 3 };
+
+struct timetable {
+	struct appointment *heap;
+	size_t count, capacity;
+	uint64_t armed; /* when the alarm will wake the engine; NEVER */
+};
+
+static inline uint32_t appointment_kind(uintptr_t what)
+{
+	return what & DUE_MASK;
+}
+
+static inline uintptr_t appointment_of(crew_future *f, uint32_t kind)
+{
+	return (uintptr_t)f | kind;
+}
+
+static inline crew_future *appointment_future(uintptr_t what)
+{
+	return (crew_future *)(what & ~(uintptr_t)DUE_MASK);
+}
+
+static inline uintptr_t appointment_of_seat(uint32_t seat)
+{
+	return (uintptr_t)seat << 2 | DUE_SEAT;
+}
+
+static inline uint32_t appointment_seat(uintptr_t what)
+{
+	return (uint32_t)(what >> 2);
+}
 
 /* Completed futures whose callbacks are due. */
 struct callback_queue {
@@ -131,9 +177,10 @@ struct process_executor {
 	struct mapping mappings[3];
 	struct arena in, blocks;
 	struct result_store *store; /* owns mappings[1] from its opening on */
-	int bell, timer, epoll, socket, zygote_pidfd;
+	int bell, timer, alarm, epoll, socket, zygote_pidfd;
 	pid_t zygote;
 	uint64_t grace;
+	uint32_t retries; /* of tasks that do not say how many */
 	pthread_t engine;
 	bool engine_started, zygote_reaped; /* engine, opener, closer */
 	/* guarded by lock */
@@ -143,6 +190,7 @@ struct process_executor {
 	struct entry *entries;
 	struct seat *seats;
 	struct backlog backlog;
+	struct timetable timetable;
 	struct task_slot *task_table; /* open addressing by descriptor address */
 	uint32_t task_count;
 	size_t outstanding;	      /* not completed */
@@ -224,6 +272,10 @@ struct entry *crew__entry_of(struct process_executor *p, const crew_future *f);
 void crew__settle_answer(struct process_executor *p, struct entry *e, struct batch *batch);
 /* Take it out to fail. */
 void crew__settle_failed(struct process_executor *p, struct entry *e, crew_error *error, struct batch *batch);
+/* The same of one that may still be running: its slot is kept. An error of -ECANCELED makes it a cancelled one. */
+void crew__settle_doomed(struct process_executor *p, struct entry *e, crew_error *error, struct batch *batch);
+/* One in the backlog is to fail. */
+void crew__settle_waiting(struct process_executor *p, struct waiting *w, crew_error *error, struct batch *batch);
 /* Its future leaves the backlog or an entry without coming to a batch: it was cancelled. */
 void crew__settle_gone(struct process_executor *p, uint8_t epoch);
 /* Every answered entry; at most a batch full. True: there may be more. */
@@ -251,6 +303,24 @@ void crew__process_watch(crew_executor *ex, crew_future *f);
 int crew__process_drain(crew_executor *ex, uint64_t deadline);
 /* Until nothing is outstanding. False: the deadline came first. */
 bool crew__await_empty(struct process_executor *p, uint64_t deadline);
+
+/* ---- timetable.c; the lock is held but for run ---- */
+bool crew__timetable_push(struct process_executor *p, uint64_t at, uintptr_t what); /* false: no memory */
+void crew__timetable_run(struct process_executor *p); /* the engine: do what is due */
+void crew__timetable_fini(struct process_executor *p);
+
+/* ---- doom.c ---- */
+/* End the task of e, which runs: its future fails with code and text, its worker is killed. False: it does not run. The lock is held, the batch has
+   room. */
+bool crew__doom(struct process_executor *p, struct entry *e, int code, const char *text, struct batch *batch);
+/* The worker is reaped: what was reserved for it is free again. Not under the lock. */
+void crew__doom_end(struct process_executor *p, uint32_t worker);
+/* f's deadline has passed; a kill of f is due. The lock is held, the batch has room. */
+void crew__expire(struct process_executor *p, crew_future *f, struct batch *batch);
+void crew__carry_out_kill(struct process_executor *p, crew_future *f, struct batch *batch);
+void crew__kill_running(struct process_executor *p); /* all that runs; returns when the workers are buried */
+int crew__process_kill(crew_executor *ex, crew_future *f, const char *reason, uint64_t at);
+int crew__process_signal(crew_executor *ex, int signal);
 
 /* ---- callback_thread.c ---- */
 int crew__callbacks_init(struct callback_queue *q);

@@ -15,6 +15,7 @@
  *	claim word = ticket:32 | worker + 1:16 | flags:8 | status:8          futex on the lower half
  *
  *	(an older ticket) or QUEUED ─worker→ RUNNING ─worker→ FINISHED
+ *	              │                       └──────parent→ DOOMED (its worker must not run another task: it is killed, or ends when it sees this)
  *	              └──────parent→ CANCELLED, MOVED (offered again under a new ticket)
  *
  * A word of an older ticket means QUEUED: submitting writes no memory that workers write. The answer is published in the answer's own ticket,
@@ -37,6 +38,7 @@ enum {
 	WORD_FINISHED,
 	WORD_CANCELLED,
 	WORD_MOVED,
+	WORD_DOOMED,
 
 	WORD_WAIT = 0x100, /* a thread of the parent sleeps on this word */
 	WORD_NOTE = 0x200, /* the engine must hear of the end */

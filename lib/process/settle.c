@@ -79,6 +79,32 @@ void crew__settle_failed(struct process_executor *p, struct entry *e, crew_error
 	s->error = error;
 }
 
+void crew__settle_doomed(struct process_executor *p, struct entry *e, crew_error *error, struct batch *batch)
+{
+	struct settled *s = &batch->item[batch->n++];
+
+	*s = (struct settled){ .f = e->f, .epoch = e->epoch, .error = error };
+	e->f = NULL;
+	crew__take(s->f);
+	if (error->code == -ECANCELED) {
+		s->f->value.error = error;
+		s->add = COMPLETE_CANCELLED;
+		ck_pr_faa_64(&p->base.cancelled, 1);
+	}
+	crew__futex_wake(word_futex(ring_claim(&p->ring, e->ticket)), INT_MAX, true);
+}
+
+void crew__settle_waiting(struct process_executor *p, struct waiting *w, crew_error *error, struct batch *batch)
+{
+	struct settled *s = &batch->item[batch->n++];
+
+	if (w->flags & JOB_EXTENT)
+		crew__free_extent(p, w->payload);
+	crew__take(w->f);
+	*s = (struct settled){ .f = w->f, .epoch = w->epoch, .error = error };
+	crew__backlog_drop(&p->backlog, w);
+}
+
 /* ---- answers ---- */
 
 /* A copy of what a worker says of itself: the pid of whoever owns the claim. */
