@@ -24,5 +24,7 @@
 #include <crew/processes.h>
 #include <crew/process.h>
 #include <crew/lock.h>
+#include <crew/handle.h>
+#include <crew/queue.h>
 
 #endif

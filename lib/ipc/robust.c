@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * robust.c: see robust.h. The mutex is process-shared and robust; its deadline is on CLOCK_MONOTONIC, absolute.
+ */
+#include "ipc/robust.h"
+
+#include <errno.h>
+
+#include "base/futex.h"
+
+enum { TRIES = 64, MOMENT_MS = 10 }; /* tries: about a microsecond */
+
+int crew__robust_init(struct robust *r)
+{
+	pthread_mutexattr_t attributes;
+	int rc = pthread_mutexattr_init(&attributes);
+
+	if (rc)
+		return -rc;
+	rc = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+	if (rc == 0)
+		rc = pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+	if (rc == 0)
+		rc = pthread_mutex_init(&r->mutex, &attributes);
+	pthread_mutexattr_destroy(&attributes);
+	return -rc;
+}
+
+void crew__robust_fini(struct robust *r)
+{
+	pthread_mutex_destroy(&r->mutex);
+}
+
+/* What glibc's answer means. A death between two lines here leaves the mark of the dead for the next. */
+static int entered(struct robust *r, int rc)
+{
+	if (likely(rc == 0))
+		return 0;
+	if (rc == EOWNERDEAD)
+		return pthread_mutex_consistent(&r->mutex) ? -ENOTRECOVERABLE : 1;
+	return -rc;
+}
+
+int crew__robust_try(struct robust *r)
+{
+	return entered(r, pthread_mutex_trylock(&r->mutex));
+}
+
+static int enter_within(struct robust *r, uint64_t deadline)
+{
+	uint64_t end = deadline == MOMENT ? crew__deadline(MOMENT_MS) : deadline;
+	struct timespec t = { (time_t)(end / 1000000000ull), (long)(end % 1000000000ull) };
+
+	return entered(r, end == NEVER ? pthread_mutex_lock(&r->mutex) : pthread_mutex_clocklock(&r->mutex, CLOCK_MONOTONIC, &t));
+}
+
+int crew__robust_enter(struct robust *r, uint64_t deadline)
+{
+	for (int i = 0; i < TRIES; i++) {
+		int rc = pthread_mutex_trylock(&r->mutex);
+
+		if (likely(rc != EBUSY))
+			return entered(r, rc);
+		ck_pr_stall();
+	}
+	return enter_within(r, deadline);
+}
+
+void crew__robust_leave(struct robust *r)
+{
+	pthread_mutex_unlock(&r->mutex);
+}
+
+/*
+ * The kernel makes the change and wakes, without a point between at which a kill takes effect. The addition of nothing before it is the release, and what
+ * ThreadSanitizer sees of the change.
+ */
+static void change_and_wake(uint32_t *bell, uint32_t *news, uint32_t *word, int operation)
+{
+	ck_pr_store_32(bell, 0); /* whoever finds us dead sets it again */
+	ck_pr_faa_32(news, 1);
+	ck_pr_faa_32(word, 0);
+	syscall(SYS_futex, news, FUTEX_WAKE_OP, INT_MAX, 0, word, operation); /* pairs with the waits on news */
+}
+
+void crew__ring_and_add(uint32_t *bell, uint32_t *news, uint32_t *count)
+{
+	change_and_wake(bell, news, count, (int)FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_EQ, 0));
+}
+
+void crew__ring_and_set(uint32_t *bell, uint32_t *news, uint32_t *word, uint32_t value)
+{
+	change_and_wake(bell, news, word, (int)FUTEX_OP(FUTEX_OP_SET, value, FUTEX_OP_CMP_EQ, 0));
+}
