@@ -169,6 +169,9 @@ void crew__news(struct process_executor *p, const struct news *news, struct birt
 	if (known && news->kind == WORKER_BORN && birth->pidfd >= 0 && seat->state == SEAT_ASKED) {
 		admit(p, news->worker, news->pid, birth->pidfd);
 		birth->pidfd = -1;
+	} else if (known && news->kind == WORKER_BORN && seat->state == SEAT_ASKED) {
+		seat->pid = news->pid; /* no descriptor was left for its pidfd, and it must not live unwatched */
+		crew__zygote_ask(p->socket, ZYGOTE_KILL, news->worker, news->incarnation);
 	} else if (known && news->kind == WORKER_UNBORN && seat->state == SEAT_ASKED) {
 		hopeless = unborn(p, news->worker) && !p->closing;
 		crew__keep_ticking(p);

@@ -177,6 +177,11 @@ static int open_workers(struct process_executor *p)
 			return -ECHILD;
 		if (news.kind == WORKER_UNBORN)
 			return news.pid;
+		if (news.kind == WORKER_BORN && birth.pidfd < 0) {
+			if (birth.output >= 0)
+				close(birth.output);
+			return -EMFILE;
+		}
 		crew__news(p, &news, &birth);
 		rc = 0;
 	}

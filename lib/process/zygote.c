@@ -219,8 +219,10 @@ static void obey(struct zygote *z)
 		return;
 	if (order.kind == ZYGOTE_FORK)
 		fork_worker(z, order.worker, order.incarnation);
-	else
+	else if (order.kind == ZYGOTE_QUIT)
 		z->quitting = true;
+	else if (z->pids[order.worker] > 0 && z->incarnations[order.worker] == order.incarnation)
+		kill(z->pids[order.worker], SIGKILL); /* not waited for yet, so the number is still its own */
 }
 
 static bool childless(const struct zygote *z)
@@ -320,6 +322,8 @@ int crew__zygote_fork(const struct worker_plan *plan, const struct mapping mappi
 	*ret_pidfd = pid > 0 ? pidfd_open(pid) : -1;
 	if (pid < 0 || *ret_pidfd < 0) {
 		close(pair[0]); /* a zygote that was forked sees that, and ends */
+		while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+			;
 		return pid < 0 ? rc : *ret_pidfd;
 	}
 	*ret_socket = pair[0];

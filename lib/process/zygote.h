@@ -31,7 +31,7 @@ struct worker_plan {
 	bool raw_stderr; /* a worker's stderr is the zygote's; else a pipe that the host reads */
 };
 
-enum zygote_order { ZYGOTE_FORK = 1, ZYGOTE_QUIT };
+enum zygote_order { ZYGOTE_FORK = 1, ZYGOTE_KILL, ZYGOTE_QUIT };
 enum zygote_news { WORKER_BORN = 1, WORKER_UNBORN, WORKER_DEAD };
 
 struct order {
