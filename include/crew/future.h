@@ -138,8 +138,8 @@ static inline void crew__completions_fini(crew_completions **c)
 /*
  * Promises: a future that is completed by hand. `type` as CREW_TYPE_OF(double); 0 for no value. It is PENDING
  * until a set; -EALREADY when it was completed before (the first stays), CREW_ETYPE, -ENOMEM. Bytes and strings
- * are copied. Never NULL. It belongs to nobody's scope: give it back with crew_future_free(). A promise that is freed by its
- * last owner before it was kept fails its waiters with CREW_EBROKEN.
+ * are copied. Never NULL. It belongs to nobody's scope: give it back with crew_future_free(). A promise whose last
+ * reference is given back before it was kept fails with CREW_EBROKEN.
  */
 CREW_API crew_future *crew_future_new(int type);
 CREW_API int crew_future_set_result(crew_future *f, const void *value, int type);
@@ -149,12 +149,22 @@ CREW_API int crew_future_set_running(crew_future *f); /* 0; -ECANCELED: cancelle
 /*
  * Futures that travel. crew_future_share(f) gives a handle, a value: it may be an argument or a result, lie in a struct, go through a queue, to any
  * process of the program's family: workers and children of every start method, and back. There crew_promise_future(p) gives a future that stands
- * for f: it is waited for, watched and asked as f is, and if f is a promise it may be kept: the first set wins, wherever it is made, and f is done everywhere.
- * It belongs to the caller: crew_future_free(). A handle that could not be made gives a future that has failed already with the reason.
+ * for f: it is waited for, watched, cancelled and asked as f is, and if f is a promise it may be kept: the first set wins, wherever it is made, and f is
+ * done everywhere. If f is a task's, setting is CREW_EHANDLE; a cancel is passed on to the process that submitted it, which may take a moment, and answers
+ * 0 when no answer comes within a second; that it runs is known a moment later; crew_future_task() is "".
  *
- * Results travel by copy; one that holds pointers is CREW_EPOINTER elsewhere. When f is cancelled or fails, its error travels.
- * A promise is broken (CREW_EBROKEN) when no process that has it is left but those that wait. The handle of a future that was given back everywhere is
- * CREW_EHANDLE.
+ * It belongs to the caller: crew_future_free(). A handle that could not be made gives a future that has failed already with the reason. Neither call blocks.
+ *
+ * Results travel by copy; one that holds pointers is CREW_EPOINTER elsewhere. When f is cancelled or fails, its error travels whole.
+ *
+ * Keep f until its handles were opened: the handle of a future that was given back everywhere is CREW_EHANDLE. A handle may be opened more than once, but
+ * share once for each receiver: a handle on its way counts as somebody who may keep the promise, until it is opened.
+ *
+ * A promise is broken (CREW_EBROKEN) when nobody is left who could keep it: no handle is on its way, and no process has more references to
+ * it than threads that wait for it. So who means to keep it while another thread of his process waits has a reference of his own (crew_future_ref()). A
+ * loop of CREW_AS_COMPLETED counts as waiting; a callback does not: a process that only wants to be told gives f back when it has registered. Processes
+ * that die are noticed, at the latest half a second later; so is one that dies while it sets the promise. What a task was to bring fails with CREW_EBROKEN
+ * when the process that submitted it has died.
  */
 typedef struct crew_promise {
 	uint64_t id_, type_;

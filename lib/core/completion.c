@@ -24,6 +24,7 @@
 #include "core/group.h"
 #include "core/inbox.h"
 #include "core/record.h"
+#include "core/sharing.h"
 
 /* ---- callbacks ---- */
 
@@ -184,6 +185,18 @@ void crew__unsubscribe(crew_future *f, struct callback *cb)
 	pthread_mutex_unlock(mutex_of(f));
 	while (!listed && load_acquire_32(&cb->phase) != CALLBACK_DONE) /* its fn is short: it marks and wakes */
 		sched_yield();
+}
+
+uint32_t crew__subscribers(crew_future *f)
+{
+	struct annex *a = annex_of(f);
+	uint32_t n = 0;
+
+	pthread_mutex_lock(mutex_of(f));
+	for (struct callback *cb = a && !a->closed ? a->first : NULL; cb; cb = cb->next)
+		n += cb->embedded;
+	pthread_mutex_unlock(mutex_of(f));
+	return n;
 }
 
 /* ---- completion ---- */

@@ -16,6 +16,7 @@
 #include "core/context.h"
 #include "core/group.h"
 #include "core/region.h"
+#include "core/sharing.h"
 #include "core/waiting.h"
 
 /* ---- waiting ---- */
@@ -55,7 +56,7 @@ void crew__nap(crew_executor *ex, const uint32_t *word, uint32_t value, uint64_t
 }
 
 /* The wait of executors that have no better one. Pairs with the faa and the wake of crew__complete. */
-static int sleep_on_word(crew_future *f, uint64_t deadline)
+int crew__sleep_on_word(crew_future *f, uint64_t deadline)
 {
 	uint32_t s = load_acquire_32(&f->state);
 
@@ -97,7 +98,7 @@ int crew__await(crew_future *f, uint64_t deadline)
 			continue;
 		}
 		ex = executor_of(f);
-		rc = ex->ops->wait ? ex->ops->wait(ex, f, until) : sleep_on_word(f, until);
+		rc = ex->ops->wait ? ex->ops->wait(ex, f, until) : crew__sleep_on_word(f, until);
 		if (rc)
 			return crew__done(f) ? 0 : rc;
 	}
@@ -144,6 +145,8 @@ int crew__cancel(crew_future *f, const char *reason)
 
 	if (crew__done(f))
 		return phase_of(ck_pr_load_32(&f->state)) == PHASE_CANCELLED ? 1 : -EALREADY;
+	if (!task_of(f))
+		return crew__promise_cancel(f, reason);
 	rc = crew__revoke(f);
 	if (rc == 1)
 		crew__cancelled(f, reason);
@@ -392,6 +395,23 @@ void *crew_future_data(crew_future *f)
 
 /* ---- giving back ---- */
 
+/* A user's reference goes. The last one to a promise takes along what it promised. */
+static void release_user(crew_future *f)
+{
+	uint32_t refs = ck_pr_load_32(&f->refs);
+
+	while (!task_of(f) && !phase_done(load_acquire_32(&f->state))) {
+		if ((refs & REFS_MASK) <= (ck_pr_load_32(&f->state) & STATE_NOTIFY ? 2u : 1u)) {
+			crew__promise_give_up(f);
+			break;
+		}
+		ck_pr_fence_release();
+		if (ck_pr_cas_32_value(&f->refs, refs, refs - 1, &refs))
+			return;
+	}
+	crew__release(f);
+}
+
 crew_future *crew_future_free(crew_future *f)
 {
 	uint32_t s;
@@ -408,10 +428,7 @@ crew_future *crew_future_free(crew_future *f)
 		if (!(s & STATE_OWNED))
 			return NULL; /* given back already */
 	} while (!ck_pr_cas_32_value(&f->state, s, s & ~(uint32_t)STATE_OWNED, &s));
-	if (!phase_done(s) && !task_of(f) && (ck_pr_load_32(&f->refs) & REFS_MASK) <= (s & STATE_NOTIFY ? 2 : 1) &&
-	    crew__claim(f))
-		crew__fail_code(f, CREW_EBROKEN, "its promise was given back before it was kept");
-	crew__release(f);
+	release_user(f);
 	return NULL;
 }
 
@@ -425,6 +442,6 @@ crew_future *crew_future_ref(crew_future *f)
 crew_future *crew_future_unref(crew_future *f)
 {
 	if (crew__check(f) == 0 && !is_fixed(f))
-		crew__release(f);
+		release_user(f);
 	return NULL;
 }

@@ -4,6 +4,9 @@
  *
  * They are records like all others, of an executor that has no workers and is never closed: one for each process, made at the first promise
  * (a forked child makes its own). To complete one is to claim it, which is why only the first of two sets wins.
+ *
+ * Once a promise is shared with other processes (STATE_SHARED, sharing.h) it is claimed where all of them can see it. Flag and claim are in one word, so
+ * that either the claim comes first, and there is nothing to share but the outcome, or nobody claims here any more.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -12,7 +15,15 @@
 #include <string.h>
 
 #include "core/context.h"
+#include "core/sharing.h"
 #include "core/waiting.h"
+
+const struct sharing_ops *crew__sharing;
+
+static bool is_shared(const crew_future *f)
+{
+	return load_acquire_32(&f->state) & STATE_SHARED;
+}
 
 static int promises_submit(crew_executor *ex, struct port *port, crew_future *f, const void *arguments)
 {
@@ -36,10 +47,33 @@ static void promises_close(crew_executor *ex)
 	(void)ex;
 }
 
+static void promises_refresh(crew_executor *ex, crew_future *f)
+{
+	(void)ex;
+	if (is_shared(f))
+		crew__sharing->refresh(f);
+}
+
+static int promises_wait(crew_executor *ex, crew_future *f, uint64_t deadline)
+{
+	(void)ex;
+	return is_shared(f) ? crew__sharing->wait(f, deadline) : crew__sleep_on_word(f, deadline);
+}
+
+static void promises_watch(crew_executor *ex, crew_future *f)
+{
+	(void)ex;
+	if (is_shared(f))
+		crew__sharing->watch(f);
+}
+
 static const struct executor_ops promise_ops = {
 	.kind = "promises",
 	.shares_memory = true,
 	.submit = promises_submit,
+	.refresh = promises_refresh,
+	.wait = promises_wait,
+	.watch = promises_watch,
 	.workers = promises_workers,
 	.shutdown = promises_shutdown,
 	.close = promises_close,
@@ -65,7 +99,7 @@ static crew_executor *promises_here(void)
 	return load_acquire_ptr((void *const *)&promises);
 }
 
-crew_future *crew_future_new(int type)
+crew_future *crew__promise_new(int type)
 {
 	crew_executor *ex = promises_here();
 	struct port *port = ex ? crew__port(ex) : NULL;
@@ -73,16 +107,35 @@ crew_future *crew_future_new(int type)
 	struct annex *a;
 
 	if (!f)
-		return &crew__fixed[FIXED_NO_MEMORY];
+		return NULL;
 	crew__record_init(f, NULL, PHASE_PENDING | STATE_HELD | STATE_OWNED);
 	a = crew__annex(f);
 	if (!a) {
 		if (crew__claim_as(f, STATE_HELD))
 			crew__fail(f, crew__error_no_memory());
-		return f;
+		crew_future_free(f);
+		return NULL;
 	}
 	a->type = type;
-	crew__unhold(f);
+	return f;
+}
+
+void crew__promise_open(crew_future *f, bool shared)
+{
+	uint32_t s = ck_pr_load_32(&f->state);
+
+	ck_pr_fence_release();
+	while (!ck_pr_cas_32_value(&f->state, s, (s & ~(uint32_t)STATE_HELD) | (shared ? STATE_SHARED : 0), &s))
+		;
+}
+
+crew_future *crew_future_new(int type)
+{
+	crew_future *f = crew__promise_new(type);
+
+	if (!f)
+		return &crew__fixed[FIXED_NO_MEMORY];
+	crew__promise_open(f, false);
 	return f;
 }
 
@@ -96,19 +149,61 @@ static int check_promise(crew_future *f)
 	return is_fixed(f) || executor_of(f)->ops != &promise_ops ? CREW_EHANDLE : 0;
 }
 
-/* RUNNING by crew_future_set_running() is claimed already: STATE_HELD tells it from a set that is in progress. */
-static int claim_promise(crew_future *f)
+enum { SHARED_ONE = 1 }; /* not to be claimed here */
+
+/* May it still be claimed? RUNNING by crew_future_set_running() is told from a claim by STATE_HELD. */
+static bool is_open(uint32_t state)
+{
+	return phase_of(state) == PHASE_PENDING || (phase_of(state) == PHASE_RUNNING && (state & STATE_HELD));
+}
+
+/* 0; -EALREADY; SHARED_ONE. `running`: also what was set running. */
+static int claim_promise(crew_future *f, bool running)
 {
 	uint32_t s = ck_pr_load_32(&f->state);
 
-	if (crew__claim(f))
-		return 0;
-	while (phase_of(s) == PHASE_RUNNING && (s & STATE_HELD))
-		if (ck_pr_cas_32_value(&f->state, s, s & ~(uint32_t)STATE_HELD, &s)) {
+	while (is_open(s) && (running || phase_of(s) == PHASE_PENDING)) {
+		if (s & STATE_SHARED)
+			return SHARED_ONE;
+		if (ck_pr_cas_32_value(&f->state, s, (s & ~(uint32_t)(PHASE_MASK | STATE_HELD)) | PHASE_RUNNING | STATE_TAKEN, &s)) {
 			ck_pr_fence_acquire();
 			return 0;
 		}
-	return -EALREADY;
+	}
+	return s & STATE_SHARED ? SHARED_ONE : -EALREADY;
+}
+
+bool crew__promise_share(crew_future *f)
+{
+	uint32_t s = ck_pr_load_32(&f->state);
+
+	ck_pr_fence_release();
+	while (is_open(s))
+		if (ck_pr_cas_32_value(&f->state, s, (s & ~(uint32_t)STATE_HELD) | STATE_SHARED, &s))
+			return true;
+	return false;
+}
+
+int crew__promise_cancel(crew_future *f, const char *reason)
+{
+	int rc = claim_promise(f, false);
+
+	if (rc == SHARED_ONE)
+		return crew__sharing->cancel(f, reason);
+	if (rc)
+		return phase_done(load_acquire_32(&f->state)) ? -EALREADY : 0;
+	crew__cancelled(f, reason);
+	return 1;
+}
+
+void crew__promise_give_up(crew_future *f)
+{
+	int rc = claim_promise(f, true);
+
+	if (rc == SHARED_ONE)
+		crew__sharing->give_back(f);
+	else if (rc == 0)
+		crew__fail_code(f, CREW_EBROKEN, "its promise was given back before it was kept");
 }
 
 int crew_future_set_running(crew_future *f)
@@ -119,9 +214,11 @@ int crew_future_set_running(crew_future *f)
 	if (rc)
 		return rc;
 	s = ck_pr_load_32(&f->state);
-	while (phase_of(s) == PHASE_PENDING)
+	while (phase_of(s) == PHASE_PENDING && !(s & STATE_SHARED))
 		if (ck_pr_cas_32_value(&f->state, s, ((s & ~(uint32_t)PHASE_MASK) | PHASE_RUNNING | STATE_HELD), &s))
 			return 0;
+	if (s & STATE_SHARED)
+		return crew__sharing->run(f);
 	return phase_of(s) == PHASE_CANCELLED ? -ECANCELED : -EALREADY;
 }
 
@@ -166,13 +263,15 @@ int crew_future_set_result(crew_future *f, const void *value, int type)
 		return CREW_ETYPE;
 	if (!value && size)
 		return -EINVAL;
+	if (is_shared(f))
+		return crew__sharing->keep(f, value, type);
 	rc = copy_out(value, type, &block, &run);
 	if (rc)
 		return rc;
-	rc = claim_promise(f);
+	rc = claim_promise(f, true);
 	if (rc) {
 		crew__block_free(block);
-		return rc;
+		return rc == SHARED_ONE ? crew__sharing->keep(f, value, type) : rc;
 	}
 	if (CREW_TYPE_CLASS(type) == CREW_STRING || CREW_TYPE_CLASS(type) == CREW_BYTES)
 		f->value.run = run;
@@ -184,19 +283,29 @@ int crew_future_set_result(crew_future *f, const void *value, int type)
 	return 0;
 }
 
+static int fail_shared(crew_future *f, int code, const char *text)
+{
+	crew_error error = { .code = code ? code : CREW_ERAISED, .exit_status = -1 };
+
+	snprintf(error.message, sizeof error.message, "%s", text[0] ? text : crew_strerror(error.code));
+	return crew__sharing->fail(f, &error);
+}
+
 int crew_future_set_error(crew_future *f, int code, const char *format, ...)
 {
 	char text[sizeof ((crew_error *)0)->message];
 	va_list list;
 	int rc = check_promise(f);
 
-	if (rc == 0)
-		rc = claim_promise(f);
 	if (rc)
 		return rc;
 	va_start(list, format);
 	vsnprintf(text, sizeof text, format, list);
 	va_end(list);
-	crew__fail_code(f, code, "%s", text);
-	return 0;
+	rc = claim_promise(f, true);
+	if (rc == SHARED_ONE)
+		return fail_shared(f, code, text);
+	if (rc == 0)
+		crew__fail_code(f, code, "%s", text);
+	return rc;
 }

@@ -23,6 +23,7 @@
 #include "core/region.h"
 #include "core/registry.h"
 #include "core/shared_block.h"
+#include "core/sharing.h"
 #include "core/slab_map.h"
 
 __thread struct port *crew__last_port __attribute__((__tls_model__("initial-exec")));
@@ -163,6 +164,8 @@ static void free_contents(crew_future *f, uint32_t state)
 		crew__shared_unpin(a->pins);
 	if (a)
 		free(a->kill);
+	if (a && ck_pr_load_ptr(&a->binding))
+		crew__sharing->forget(f);
 	free(a);
 }
 

@@ -40,6 +40,7 @@ enum {
 	STATE_HEAP = 1 << 9,	 /* value.run.data or value.large is the data of a block that goes with the record */
 	STATE_HELD = 1 << 10,	 /* waits in a group's backlog: no hint may start it */
 	STATE_TAKEN = 1 << 12,	 /* somebody has claimed it, and its value with it */
+	STATE_SHARED = 1 << 13,	 /* a promise that other processes have too: it is claimed there, see core/sharing.h */
 	STATE_BACKEND = 1 << 11	 /* the executor keeps something for it: ops->forget before it is recycled */
 };
 
@@ -111,6 +112,7 @@ struct annex {
 	int type;		 /* of a promise's result */
 	int priority;
 	uint32_t retries, attempts; /* how many it may have, 0: the executor's number; begun */
+	struct binding *binding;    /* to what other processes see of it, or NULL; written once, atomic */
 	struct pins *pins;	    /* the shared blocks its arguments lie in, or NULL */
 	struct kill_order *kill;    /* malloc'ed; NULL. Guarded by its executor's own lock until it is done */
 	uint32_t argument_size;	    /* bytes of arguments[] in use */

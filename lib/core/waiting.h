@@ -16,6 +16,9 @@ int crew__await(crew_future *f, uint64_t deadline);
 /* Sleep on a private word, as the executor wants it whose task this is, or else as ex (or NULL) does. May return early. */
 void crew__nap(crew_executor *ex, const uint32_t *word, uint32_t value, uint64_t deadline);
 
+/* The wait of executors that have no better one: a sleep on f's word. */
+int crew__sleep_on_word(crew_future *f, uint64_t deadline);
+
 /* Run f here if that may be done: true: it is done now. */
 bool crew__help(crew_future *f);
 

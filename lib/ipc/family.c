@@ -245,6 +245,25 @@ int crew__family_alloc(size_t n, uint64_t *ret_offset)
 	return n <= CELL_MAX ? crew__cell_alloc(family_here(), n, ret_offset) : crew__extent_alloc(family_here(), n, ret_offset);
 }
 
+int crew__family_root(enum family_root which, size_t n, uint64_t *ret_offset)
+{
+	int rc = crew__family_join();
+	uint64_t *root = rc ? NULL : &head_of(family_here())->root[which], seen = root ? load_acquire_64(root) : 0, mine;
+
+	if (rc == 0 && seen == 0) {
+		rc = crew__family_alloc(n, &mine);
+		if (rc)
+			return rc;
+		ck_pr_fence_release();
+		if (ck_pr_cas_64_value(root, 0, mine, &seen)) /* pairs with the acquire above */
+			seen = mine;
+		else
+			crew__family_free(mine);
+	}
+	*ret_offset = seen;
+	return rc;
+}
+
 /* The word of the chunk that offset lies in; 0: it lies in none. */
 static uint64_t chunk_word(const struct family *m, uint64_t offset)
 {

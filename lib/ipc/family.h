@@ -39,6 +39,10 @@ void *crew__family_at(uint64_t offset);
 /* The size that was asked for at this offset; 0: no block begins there now. For checking what came from elsewhere. */
 size_t crew__family_size(uint64_t offset);
 
+/* What there is one of in a family: the block of n zeroed bytes that whoever asks first makes. Any thread of any process; joins first. 0, -errno. */
+enum family_root { FAMILY_ROOT_OUTCOMES, FAMILY_ROOTS };
+int crew__family_root(enum family_root which, size_t n, uint64_t *ret_offset);
+
 /* Bytes in blocks that are handed out, rounded up as the allocator does. Walks all of them: for tests and diagnosis. */
 size_t crew__family_used(void);
 

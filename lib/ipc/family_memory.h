@@ -41,6 +41,7 @@ struct family_head {
 	uint32_t hint;		      /* where the search for a free chunk begins. A guess: a wrong one costs time */
 	uint32_t cell_hint[CELL_CLASSES]; /* likewise for cells */
 	uint64_t next_stamp CREW__ALIGNED; /* of handles; begins at random, so that those of two families differ */
+	uint64_t root[FAMILY_ROOTS];	    /* places of what there is one of in a family; from 0, once */
 };
 
 /* The family as this process has it. Made once, never changed, never freed. */
