@@ -23,6 +23,7 @@
 #include <crew/threads.h>
 #include <crew/processes.h>
 #include <crew/process.h>
+#include <crew/pool.h>
 #include <crew/lock.h>
 #include <crew/handle.h>
 #include <crew/queue.h>

@@ -200,11 +200,12 @@ struct crew_for_options {
  * on their way. Never NULL.
  *
  * crew_next(s, &y): 1 an item, 0 the end, negative: that item failed, with the code of its error (a positive one negated), and the stream goes on.
- * Bytes and strings are yours.
+ * Bytes and strings are yours. crew_next_within(s, &y, ms): -ETIMEDOUT when the next item is not there in time; nothing is lost.
  */
 #define crew_imap(ex_, T_, feed_, ...) \
 	CREW__PASTE(CREW__IMAP_, CREW__MANY(__VA_ARGS__))(ex_, T_, feed_, __VA_ARGS__)
 #define crew_next(s_, y_) crew_stream_next((s_), (y_), CREW__SIZE_AT(y_), CREW__TYPE_AT(y_))
+#define crew_next_within(s_, y_, ms_) crew_stream_next_within((s_), (y_), CREW__SIZE_AT(y_), CREW__TYPE_AT(y_), (ms_))
 
 struct crew_imap_options {
 	size_t window;	/* items on their way at most; 0: 64, or four for each worker if that is more */
@@ -216,6 +217,7 @@ typedef struct crew_stream crew_stream;
 CREW_API crew_stream *crew_stream_open(crew_executor *ex, const crew_task *task, void (*feed)(void), void *state,
 				       const struct crew_imap_options *options, size_t size);
 CREW_API int crew_stream_next(crew_stream *s, void *y, size_t size, int type);
+CREW_API int crew_stream_next_within(crew_stream *s, void *y, size_t size, int type, int ms);
 CREW_API const crew_error *crew_stream_error(crew_stream *s); /* of the last item; code 0: it was well. Never NULL */
 CREW_API crew_stream *crew_stream_close(crew_stream *s);      /* cancels what has not started, waits for the rest. NULL is allowed */
 

@@ -242,6 +242,12 @@ CREW_API int crew_executor_submit_each(crew_executor *ex, const crew_task *task,
 				       struct crew_future **fs, size_t n, const struct crew_submit_options *options,
 				       size_t size);
 
+/* Described in pool.h. */
+struct crew_pool;
+struct crew_pool_call;
+CREW_API struct crew_future *crew_pool_start_map(struct crew_pool *pool, const crew_task *task, const void *const *columns, void *out, size_t n,
+						 const struct crew_pool_call *options, size_t size);
+
 /* The typed faces of the long names: arguments are checked by the compiler, then travel as bytes. */
 #define CREW__HELPERS(R_, T_, ...)                                                                            \
 	static inline CREW__UNUSED int T_##_crew_map(                                                         \
@@ -259,6 +265,15 @@ CREW_API int crew_executor_submit_each(crew_executor *ex, const crew_task *task,
 	{                                                                                                     \
 		const void *const crew_c_[] = { CREW__EACH(CREW__AS_NAME, CREW__NOTHING, , __VA_ARGS__) 0 };  \
 		return crew_executor_submit_each(crew_ex_, &T_##_crew_task, crew_c_, crew_fs_, crew_n_, 0, 0); \
+	}                                                                                                     \
+	static inline CREW__UNUSED struct crew_future *T_##_crew_map_async(                                   \
+		struct crew_pool *crew_pool_, const struct crew_pool_call *crew_o_, size_t crew_size_         \
+			CREW__EACH(CREW__AS_COLUMN, CREW__NOTHING, , __VA_ARGS__),                            \
+		CREW__VALUE(R_) * crew_out_, size_t crew_n_)                                                  \
+	{                                                                                                     \
+		const void *const crew_c_[] = { CREW__EACH(CREW__AS_NAME, CREW__NOTHING, , __VA_ARGS__) 0 };  \
+		return crew_pool_start_map(crew_pool_, &T_##_crew_task, crew_c_, crew_out_, crew_n_, crew_o_, \
+					   crew_size_);                                                       \
 	}
 /* `char **` is no `const char *const *`: columns of strings are taken untyped. */
 #define CREW__AS_COLUMN(d_, p_)                                                                     \

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "core/context.h"
+#include "core/promises.h"
 #include "core/sharing.h"
 #include "core/waiting.h"
 
@@ -79,6 +80,17 @@ static const struct executor_ops promise_ops = {
 	.close = promises_close,
 };
 
+crew_executor *crew__promises_open(void)
+{
+	crew_executor *made = calloc(1, sizeof *made);
+
+	if (!made || crew__executor_init(made, &promise_ops, "promises")) {
+		free(made);
+		return NULL;
+	}
+	return made;
+}
+
 static crew_executor *promises; /* by CAS */
 
 static crew_executor *promises_here(void)
@@ -87,11 +99,9 @@ static crew_executor *promises_here(void)
 
 	if (ex && ex->generation == crew__fork_generation)
 		return ex;
-	made = calloc(1, sizeof *made);
-	if (!made || crew__executor_init(made, &promise_ops, "promises")) {
-		free(made);
+	made = crew__promises_open();
+	if (!made)
 		return NULL;
-	}
 	ck_pr_fence_release();
 	if (ck_pr_cas_ptr(&promises, ex, made))
 		return made;
@@ -99,9 +109,8 @@ static crew_executor *promises_here(void)
 	return load_acquire_ptr((void *const *)&promises);
 }
 
-crew_future *crew__promise_new(int type)
+static crew_future *promise_new(crew_executor *ex, int type)
 {
-	crew_executor *ex = promises_here();
 	struct port *port = ex ? crew__port(ex) : NULL;
 	crew_future *f = port ? crew__record_new(port) : NULL;
 	struct annex *a;
@@ -120,6 +129,11 @@ crew_future *crew__promise_new(int type)
 	return f;
 }
 
+crew_future *crew__promise_new(int type)
+{
+	return promise_new(promises_here(), type);
+}
+
 void crew__promise_open(crew_future *f, bool shared)
 {
 	uint32_t s = ck_pr_load_32(&f->state);
@@ -129,14 +143,19 @@ void crew__promise_open(crew_future *f, bool shared)
 		;
 }
 
-crew_future *crew_future_new(int type)
+crew_future *crew__promise_in(crew_executor *ex, int type)
 {
-	crew_future *f = crew__promise_new(type);
+	crew_future *f = promise_new(ex, type);
 
 	if (!f)
 		return &crew__fixed[FIXED_NO_MEMORY];
 	crew__promise_open(f, false);
 	return f;
+}
+
+crew_future *crew_future_new(int type)
+{
+	return crew__promise_in(promises_here(), type);
 }
 
 /* Is f a promise that may be completed? The claim is what decides. */
@@ -308,4 +327,20 @@ int crew_future_set_error(crew_future *f, int code, const char *format, ...)
 	if (rc == 0)
 		crew__fail_code(f, code, "%s", text);
 	return rc;
+}
+
+int crew__promise_fail(crew_future *f, const crew_error *error)
+{
+	crew_error *copy;
+	int rc = check_promise(f);
+
+	if (rc == 0)
+		rc = claim_promise(f, true);
+	if (rc)
+		return rc == SHARED_ONE ? crew__sharing->fail(f, error) : rc;
+	copy = malloc(sizeof *copy);
+	if (copy)
+		*copy = *error;
+	crew__fail(f, copy ? copy : crew__error_no_memory());
+	return 0;
 }

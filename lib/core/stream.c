@@ -238,7 +238,20 @@ static int take_from_chunk(struct crew_stream *s, void *y, size_t size, int type
 	return rc == 0 ? 1 : crew__as_result(rc);
 }
 
-int crew_stream_next(crew_stream *s, void *y, size_t size, int type)
+/* Something is on its way: has its future come? */
+static bool arrives(struct crew_stream *s, int ms)
+{
+	const struct place *oldest = &s->place[s->head % s->window];
+
+	if (!s->options.unordered)
+		return !oldest->f || crew_future_wait(oldest->f, ms) != -ETIMEDOUT;
+	for (size_t i = 0; i < s->window; i++)
+		if (s->place[i].used && !s->place[i].f)
+			return true;
+	return crew_wait_any(s->fs, s->window, ms) != -ETIMEDOUT;
+}
+
+int crew_stream_next_within(crew_stream *s, void *y, size_t size, int type, int ms)
 {
 	struct place place;
 	int rc;
@@ -259,6 +272,8 @@ int crew_stream_next(crew_stream *s, void *y, size_t size, int type)
 			failed_with(s, rc);
 		return rc;
 	}
+	if (ms >= 0 && !arrives(s, ms))
+		return -ETIMEDOUT;
 	place = leave(s, next_place(s));
 	if (!place.f)
 		return failed_with(s, place.failed);
@@ -266,6 +281,11 @@ int crew_stream_next(crew_stream *s, void *y, size_t size, int type)
 		return take_one(s, place.f, y, size, type);
 	open_chunk(s, place.f, place.count);
 	return take_from_chunk(s, y, size, type);
+}
+
+int crew_stream_next(crew_stream *s, void *y, size_t size, int type)
+{
+	return crew_stream_next_within(s, y, size, type, CREW_FOREVER);
 }
 
 const crew_error *crew_stream_error(crew_stream *s)
