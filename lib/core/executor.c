@@ -92,17 +92,23 @@ static crew_executor no_memory_executor = {
 	.error = { .code = -ENOMEM, .exit_status = -1, .message = "no memory for an executor" },
 };
 
-static void set_broken(crew_executor *ex, int code, const char *format, va_list list)
+void crew__executor_break_with(crew_executor *ex, const crew_error *error)
 {
 	pthread_mutex_lock(&ex->mutex);
 	if (ex->broken == 0) {
-		ex->error.code = code;
-		ex->error.exit_status = -1;
-		vsnprintf(ex->error.message, sizeof ex->error.message, format, list);
+		ex->error = *error;
 		ck_pr_fence_release();
-		ck_pr_store_int(&ex->broken, code); /* publishes error; pairs with crew__executor_broken */
+		ck_pr_store_int(&ex->broken, error->code); /* publishes error; pairs with crew__executor_broken */
 	}
 	pthread_mutex_unlock(&ex->mutex);
+}
+
+static void set_broken(crew_executor *ex, int code, const char *format, va_list list)
+{
+	crew_error error = { .code = code, .exit_status = -1 };
+
+	vsnprintf(error.message, sizeof error.message, format, list);
+	crew__executor_break_with(ex, &error);
 }
 
 void crew__executor_break(crew_executor *ex, int code, const char *format, ...)

@@ -167,6 +167,7 @@ bool crew__inside(crew_executor *ex);
 
 /* From now on submits fail with CREW_EBROKEN; the first reason stays. What waits must be failed by the implementation. */
 void crew__executor_break(crew_executor *ex, int code, const char *format, ...) CREW_PRINTF(3, 4);
+void crew__executor_break_with(crew_executor *ex, const crew_error *error);
 
 /* An options struct as the caller knew it, in the size that we know: newer fields 0. -EINVAL when a field that we do not know is set. */
 int crew__options(void *ours, size_t our_size, const void *theirs, size_t their_size);

@@ -67,6 +67,7 @@ static crew_error *epitaph(const struct seat *seat, crew_future *f, struct cause
 	error->user_ms = cause.user_ms;
 	error->system_ms = cause.system_ms;
 	error->max_rss_kib = cause.max_rss_kib;
+	crew__output_copy(&seat->output, error->output, sizeof error->output);
 	return error;
 }
 
@@ -131,7 +132,7 @@ static bool bury_entries(struct process_executor *p, uint32_t worker, struct cau
 {
 	uint64_t head = load_acquire_64(&p->ring.rw->head);
 
-	for (uint32_t i = 0; i < p->ring.geometry.slots; i++) {
+	for (uint32_t i = 0; i < p->ring.geometry.slots && p->outstanding; i++) {
 		if (batch->n == BATCH_ITEMS)
 			return true;
 		if (p->entries[i].f)
@@ -251,10 +252,12 @@ void crew__bury(struct process_executor *p, uint32_t worker, struct cause cause)
 	struct seat *seat = &p->seats[worker];
 	char text[200];
 	struct batch batch;
-	bool called_for, more;
+	char output[sizeof((crew_error *)0)->output];
+	bool called_for, closing, more;
 	int broken;
 
 	batch.n = 0;
+	crew__output_detach(p, worker);
 	pthread_mutex_lock(&p->lock);
 	do { /* its futures are done before its place is seen to be free */
 		more = bury_entries(p, worker, cause, &batch);
@@ -265,9 +268,11 @@ void crew__bury(struct process_executor *p, uint32_t worker, struct cause cause)
 	pthread_mutex_unlock(&p->lock);
 	crew__doom_end(p, worker);
 	pthread_mutex_lock(&p->lock);
-	called_for = p->closing || p->failed || seat->condemned || phase_of_worker(p, worker) == WORKER_RETIRED;
+	closing = p->closing;
+	called_for = closing || p->failed || seat->condemned || phase_of_worker(p, worker) == WORKER_RETIRED;
 	p->workers_lost += !called_for;
-	broken = p->closing ? 0 : too_often(p, worker, cause, text, sizeof text);
+	broken = closing ? 0 : too_often(p, worker, cause, text, sizeof text);
+	crew__output_copy(&seat->output, output, sizeof output);
 	clear_seat(p, worker);
 	if (!broken)
 		replace(p, worker);
@@ -276,15 +281,25 @@ void crew__bury(struct process_executor *p, uint32_t worker, struct cause cause)
 	crew__futex_wake(&p->settled_signal, INT_MAX, false);
 	pthread_mutex_unlock(&p->lock);
 	crew__deliver(p, &batch);
-	crew__wake_workers(p);
+	if (!closing)
+		crew__wake_workers(p);
 	if (broken)
-		crew__give_up(p, broken, "%s", text);
+		crew__give_up(p, broken, output, "%s", text);
 }
 
 /* ---- the end of all ---- */
 
+static crew_error *last_words(const crew_future *f, const crew_error *why)
+{
+	crew_error *error = crew__error_make(task_of(f), why->code, "%s", why->message);
+
+	if (error != crew__error_no_memory())
+		memcpy(error->output, why->output, sizeof error->output);
+	return error;
+}
+
 /* A task that nobody will run, or a whole executor's. True: the batch is full. */
-static bool fail_entries(struct process_executor *p, int code, const char *text, struct batch *batch)
+static bool fail_entries(struct process_executor *p, const crew_error *why, struct batch *batch)
 {
 	for (uint32_t i = 0; i < p->ring.geometry.slots; i++) {
 		struct entry *e = &p->entries[i];
@@ -296,39 +311,41 @@ static bool fail_entries(struct process_executor *p, int code, const char *text,
 		if (ring_answered(&p->ring, e->ticket))
 			crew__settle_answer(p, e, batch);
 		else if (crew__withdraw(p, e, WORD_CANCELLED))
-			crew__settle_failed(p, e, crew__error_make(task_of(e->f), code, "%s", text), batch);
+			crew__settle_failed(p, e, last_words(e->f, why), batch);
 	}
 	return false;
 }
 
-static bool fail_backlog(struct process_executor *p, int code, const char *text, struct batch *batch)
+static bool fail_backlog(struct process_executor *p, const crew_error *why, struct batch *batch)
 {
 	struct waiting *w;
 
 	while ((w = crew__backlog_first(&p->backlog))) {
 		if (batch->n == BATCH_ITEMS)
 			return true;
-		crew__settle_waiting(p, w, crew__error_make(task_of(w->f), code, "%s", text), batch);
+		crew__settle_waiting(p, w, last_words(w->f, why), batch);
 	}
 	return false;
 }
 
-void crew__give_up(struct process_executor *p, int code, const char *format, ...)
+void crew__give_up(struct process_executor *p, int code, const char *output, const char *format, ...)
 {
-	char text[200];
+	crew_error why = { .code = code, .exit_status = -1 };
 	struct batch batch;
 	va_list list;
 	bool more = true;
 
 	va_start(list, format);
-	vsnprintf(text, sizeof text, format, list);
+	vsnprintf(why.message, sizeof why.message, format, list);
 	va_end(list);
-	crew__executor_break(&p->base, code, "%s", text);
+	if (output)
+		snprintf(why.output, sizeof why.output, "%s", output);
+	crew__executor_break_with(&p->base, &why);
 	batch.n = 0;
 	while (more) {
 		pthread_mutex_lock(&p->lock);
 		p->failed = true;
-		more = fail_entries(p, code, text, &batch) || fail_backlog(p, code, text, &batch);
+		more = fail_entries(p, &why, &batch) || fail_backlog(p, &why, &batch);
 		pthread_mutex_unlock(&p->lock);
 		crew__deliver(p, &batch);
 	}

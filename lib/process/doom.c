@@ -72,6 +72,7 @@ bool crew__doom(struct process_executor *p, struct entry *e, int code, const cha
 	if (error != crew__error_no_memory()) {
 		error->worker = seat->pid;
 		error->attempts = a ? (int)a->attempts + 1 : 1;
+		crew__output_copy(&seat->output, error->output, sizeof error->output);
 	}
 	e->doomed = (uint16_t)(worker + 1);
 	e->waiters++;

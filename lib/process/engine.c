@@ -4,6 +4,7 @@
  *
  *	eventfd        a worker rang → settle what must be noticed, refill the ring, grant memory
  *	zygote socket  born, unborn, dead
+ *	pipes          what workers write to stderr, see output.c
  *	pidfds         a death whose obituary may be late
  *	timer          the sweep, while anything is outstanding
  *	alarm          deadlines and kills, see timetable.c
@@ -26,9 +27,6 @@
 #include "base/futex.h"
 #include "core/registry.h"
 #include "process/process_executor.h"
-
-/* What an epoll event is about; a seat is its index. */
-enum { FROM_BELL = WORKERS_MAX, FROM_TIMER, FROM_ALARM, FROM_ZYGOTE };
 
 void crew__ring_engine(struct process_executor *p)
 {
@@ -135,15 +133,17 @@ static bool collect_logs(struct process_executor *p)
 
 /* ---- births and deaths ---- */
 
-static void admit(struct process_executor *p, uint32_t worker, pid_t pid, int pidfd)
+static void admit(struct process_executor *p, uint32_t worker, pid_t pid, struct birth *birth)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLONESHOT, .data.u32 = worker };
 	struct seat *seat = &p->seats[worker];
 
-	seat->pidfd = pidfd;
+	seat->pidfd = birth->pidfd;
 	seat->state = SEAT_ALIVE;
 	ck_pr_store_int(&seat->pid, pid);
-	epoll_ctl(p->epoll, EPOLL_CTL_ADD, pidfd, &event);
+	epoll_ctl(p->epoll, EPOLL_CTL_ADD, birth->pidfd, &event);
+	crew__output_attach(p, worker, birth->output);
+	birth->pidfd = birth->output = -1; /* ours now */
 	store_release_32(&p->ring.orders[worker].go, seat->incarnation); /* pairs with the load in wait_for_go (process_worker.c) */
 	crew__futex_wake(&p->ring.orders[worker].go, 1, true);
 }
@@ -159,6 +159,12 @@ static bool unborn(struct process_executor *p, uint32_t worker)
 	return alone && ++p->strikes >= STRIKES;
 }
 
+/* Did all arrive that comes with a worker? */
+static bool is_complete(const struct process_executor *p, const struct birth *birth)
+{
+	return birth->pidfd >= 0 && (p->plan.raw_stderr || birth->output >= 0);
+}
+
 void crew__news(struct process_executor *p, const struct news *news, struct birth *birth)
 {
 	struct seat *seat = &p->seats[news->worker < p->ring.geometry.workers ? news->worker : 0];
@@ -166,11 +172,10 @@ void crew__news(struct process_executor *p, const struct news *news, struct birt
 
 	pthread_mutex_lock(&p->lock);
 	known = news->worker < p->ring.geometry.workers && seat->incarnation == news->incarnation;
-	if (known && news->kind == WORKER_BORN && birth->pidfd >= 0 && seat->state == SEAT_ASKED) {
-		admit(p, news->worker, news->pid, birth->pidfd);
-		birth->pidfd = -1;
+	if (known && news->kind == WORKER_BORN && seat->state == SEAT_ASKED && is_complete(p, birth)) {
+		admit(p, news->worker, news->pid, birth);
 	} else if (known && news->kind == WORKER_BORN && seat->state == SEAT_ASKED) {
-		seat->pid = news->pid; /* no descriptor was left for its pidfd, and it must not live unwatched */
+		seat->pid = news->pid; /* there were too few descriptors, and it must not live unwatched */
 		crew__zygote_ask(p->socket, ZYGOTE_KILL, news->worker, news->incarnation);
 	} else if (known && news->kind == WORKER_UNBORN && seat->state == SEAT_ASKED) {
 		hopeless = unborn(p, news->worker) && !p->closing;
@@ -184,7 +189,7 @@ void crew__news(struct process_executor *p, const struct news *news, struct birt
 	if (known && news->kind == WORKER_DEAD)
 		crew__bury(p, news->worker, (struct cause){ news->code, news->status, news->user_ms, news->system_ms, news->max_rss_kib });
 	if (hopeless)
-		crew__give_up(p, CREW_EBROKEN, "no worker could be forked: %s", crew_strerror(news->pid));
+		crew__give_up(p, CREW_EBROKEN, NULL, "no worker could be forked: %s", crew_strerror(news->pid));
 }
 
 /* The pidfd says that it is dead; how, the zygote will say. Unless it has said so already, and the event was about one who is buried by now. */
@@ -236,7 +241,7 @@ static void on_zygote_death(struct process_executor *p)
 		crew__bury(p, i, killed);
 	}
 	if (!closing)
-		crew__give_up(p, CREW_EBROKEN, "the process that forks the workers (%d) %s %d", (int)p->zygote,
+		crew__give_up(p, CREW_EBROKEN, NULL, "the process that forks the workers (%d) %s %d", (int)p->zygote,
 			      cause.code == CLD_EXITED ? "exited with status" : cause.code ? "was killed by signal" : "died, status",
 			      cause.status);
 }
@@ -265,6 +270,8 @@ static void handle(struct process_executor *p, uint32_t from)
 		on_timer(p);
 	else if (from == FROM_ALARM)
 		crew__timetable_run(p);
+	else if (from == FROM_OUTPUT)
+		crew__output_run(p);
 	else if (from == FROM_ZYGOTE)
 		on_zygote(p);
 	else
@@ -293,12 +300,14 @@ static void *engine_thread(void *arg)
 	struct epoll_event events[16];
 
 	pthread_setname_np(pthread_self(), "crew-engine");
+	crew__output_begin(p);
 	while (!ck_pr_load_32(&p->stop_engine)) {
 		int n = park(p, events, 16);
 
 		for (int i = 0; i < n; i++)
 			handle(p, events[i].data.u32);
 	}
+	crew__output_end(p);
 	return NULL;
 }
 

@@ -4,7 +4,7 @@
  *
  * The order of an open is the order of what must not be undone half-way: memory, then the zygote while this process is as single-threaded as it will ever
  * be, then the births of all workers, and the engine last. A close goes back the same way: workers are told that nothing will come, the
- * zygote waits for them and ends, the engine is joined.
+ * zygote waits for them and ends, the engine, which buries them and passes on what they wrote last, is joined.
  *
  * What happens in between stands elsewhere: intake.c (submit), process_wait.c (wait, cancel), settle.c (how futures end), engine.c and burial.c;
  * process_worker.c on the other side. ring.h is the memory between the two.
@@ -89,7 +89,7 @@ static int check(const struct crew_processes_options *o, struct worker_plan *pla
 	plan->max_tasks = (uint32_t)o->max_tasks_per_child;
 	plan->nice = o->nice;
 	plan->stack_size = o->stack_size;
-	plan->raw_stderr = true;
+	plan->raw_stderr = o->raw_stderr;
 	return 0;
 }
 
@@ -129,7 +129,7 @@ static int open_books(struct process_executor *p)
 	if (!p->entries || !p->seats || !p->task_table)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < g->workers; i++) {
-		p->seats[i].pidfd = -1;
+		p->seats[i].pidfd = p->seats[i].output.fd = -1;
 		p->seats[i].state = SEAT_ASKED;
 		p->seats[i].incarnation = 1;
 	}
@@ -150,7 +150,7 @@ static int open_engine(struct process_executor *p)
 	if (p->alarm < 0)
 		return p->alarm;
 	p->epoll = crew__fd_keep(epoll_create1(EPOLL_CLOEXEC));
-	return p->epoll < 0 ? p->epoll : 0;
+	return p->epoll < 0 ? p->epoll : crew__output_open(p);
 }
 
 static int open_zygote(struct process_executor *p)
@@ -177,7 +177,9 @@ static int open_workers(struct process_executor *p)
 			return -ECHILD;
 		if (news.kind == WORKER_UNBORN)
 			return news.pid;
-		if (news.kind == WORKER_BORN && birth.pidfd < 0) {
+		if (news.kind == WORKER_BORN && (birth.pidfd < 0 || (birth.output < 0 && !p->plan.raw_stderr))) {
+			if (birth.pidfd >= 0)
+				close(birth.pidfd);
 			if (birth.output >= 0)
 				close(birth.output);
 			return -EMFILE;
@@ -209,6 +211,7 @@ static void free_all(struct process_executor *p)
 		crew__mapping_close(&p->mappings[i]);
 	crew__backlog_fini(&p->backlog);
 	crew__timetable_fini(p);
+	crew__output_fini(p);
 	free(p->entries), free(p->seats), free(p->task_table);
 	pthread_mutex_destroy(&p->lock);
 }
@@ -250,6 +253,7 @@ static struct process_executor *executor_new(const char *name)
 	for (int i = 0; i < 3; i++)
 		p->mappings[i] = MAPPING_NULL;
 	p->timetable.armed = NEVER;
+	crew__output_init(&p->relay);
 	pthread_mutex_init(&p->lock, NULL);
 	crew__callbacks_init(&p->callbacks);
 	if (crew__executor_init(&p->base, &process_ops, name)) {
@@ -316,8 +320,6 @@ static void await_zygote(struct process_executor *p)
 {
 	struct pollfd end = { p->zygote_pidfd, POLLIN, 0 };
 
-	if (p->zygote_reaped)
-		return;
 	crew__zygote_ask(p->socket, ZYGOTE_QUIT, 0, 0);
 	while (poll(&end, 1, (int)(p->grace / MS_TO_NS)) != 1) {
 		pthread_mutex_lock(&p->lock);
@@ -326,7 +328,6 @@ static void await_zygote(struct process_executor *p)
 		pthread_mutex_unlock(&p->lock);
 		crew__zygote_ask(p->socket, ZYGOTE_QUIT, 0, 0);
 	}
-	reap_zygote(p);
 }
 
 static void process_close(crew_executor *ex)
@@ -339,8 +340,9 @@ static void process_close(crew_executor *ex)
 	ck_pr_store_32(&p->ring.pub->stop, 1);
 	ck_pr_fence_memory(); /* pairs with the barrier in park (process_worker.c) */
 	crew__wake_workers(p);
-	crew__engine_stop(p);
 	await_zygote(p);
+	crew__engine_stop(p); /* so long it has buried, and passed on what they wrote */
+	reap_zygote(p);
 	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
 		crew__doom_end(p, i); /* those whose burial was left undone */
 	crew__callbacks_fini(&p->callbacks);

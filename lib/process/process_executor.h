@@ -20,7 +20,7 @@
 #include "process/result_store.h"
 #include "process/zygote.h"
 
-enum { WAITING_PAYLOAD = 32, BATCH_ITEMS = 64, EPOCHS = 8, STRIKES = 3, STRIKES_WITHOUT = 32 /* without an initializer: no code of the program's */, TICK_FAST_MS = 20, TICK_SLOW_MS = 250, OBITUARY_MS = 100, STILL_TICKS = 4, GRANT_SIZE = 64 << 10,
+enum { WAITING_PAYLOAD = 32, BATCH_ITEMS = 64, EPOCHS = 8, STRIKES = 3, STRIKES_WITHOUT = 32 /* without an initializer: no code of the program's */, TICK_FAST_MS = 20, TICK_SLOW_MS = 250, OBITUARY_MS = 100, STILL_TICKS = 4, GRANT_SIZE = 64 << 10, ORPHANS_MAX = 16,
        COURTESY_MS = 20 /* for a task to see by itself that its time is up, before it is ended */ };
 
 /* What the parent knows of a slot. */
@@ -64,6 +64,29 @@ struct grant {
 
 enum seat_state { SEAT_EMPTY, SEAT_ASKED, SEAT_ALIVE, SEAT_DYING };
 
+/* What a worker writes to stderr: see output.c. */
+struct outlet {
+	int fd; /* the reading end; -1: none. Engine only */
+	uint32_t size;
+	unsigned char tail[sizeof((crew_error *)0)->output - 1];
+};
+
+struct relay {
+	/* engine only; the opener's before it runs */
+	int epoll, target; /* of the reading ends; the program's stderr. -1: none */
+	bool socket;	   /* the target is one */
+	bool shared;	   /* … may block: its description is not our own */
+	bool running;
+	unsigned char *chunk; /* as it is read */
+	unsigned char *held;  /* what the target has not taken yet */
+	size_t held_size;
+	int orphans[ORPHANS_MAX]; /* -1: none */
+	uint32_t next_orphan;
+};
+
+/* What an event of the engine's is about; a seat is its index. */
+enum { FROM_BELL = WORKERS_MAX, FROM_TIMER, FROM_ALARM, FROM_ZYGOTE, FROM_OUTPUT };
+
 /* The place of one worker, which several have one after the other. */
 struct seat {
 	pid_t pid; /* 0 while it is being replaced; atomic */
@@ -77,6 +100,7 @@ struct seat {
 	uint32_t doomed; /* its slots that stay reserved until it is buried */
 	uint64_t kill_at; /* when it is killed if it does not go by itself; 0: it was not told to go */
 	uint64_t dying_until; /* when we stop waiting for its obituary */
+	struct outlet output; /* guarded by lock, but the descriptor */
 	struct grant *grant;
 	struct stock *stock[STOCKS];
 };
@@ -208,6 +232,7 @@ struct process_executor {
 	/* engine only */
 	uint64_t turns, trimmed; /* of the arenas: as last seen; when they were last trimmed */
 	uint32_t still;		 /* ticks since then */
+	struct relay relay;
 	struct callback_queue callbacks;
 };
 
@@ -322,6 +347,17 @@ void crew__kill_running(struct process_executor *p); /* all that runs; returns w
 int crew__process_kill(crew_executor *ex, crew_future *f, const char *reason, uint64_t at);
 int crew__process_signal(crew_executor *ex, int signal);
 
+/* ---- output.c: the engine's, and the opener's and closer's when there is none ---- */
+void crew__output_init(struct relay *r);
+int crew__output_open(struct process_executor *p); /* after p->epoll. -errno */
+void crew__output_begin(struct process_executor *p); /* the engine runs … */
+void crew__output_run(struct process_executor *p);
+void crew__output_end(struct process_executor *p); /* … and ends: everything that is there is passed on */
+void crew__output_fini(struct process_executor *p);
+void crew__output_attach(struct process_executor *p, uint32_t worker, int fd); /* the lock is held */
+void crew__output_detach(struct process_executor *p, uint32_t worker); /* it is dead; its tail stays until the next. Not under the lock */
+void crew__output_copy(const struct outlet *outlet, char *to, size_t size); /* the tail, as a string. The lock is held */
+
 /* ---- callback_thread.c ---- */
 int crew__callbacks_init(struct callback_queue *q);
 void crew__callbacks_push(struct callback_queue *q, crew_future *f, uint32_t state); /* runs them here when there can be no thread */
@@ -344,8 +380,8 @@ struct cause {
 };
 void crew__bury(struct process_executor *p, uint32_t worker, struct cause cause);
 void crew__sweep(struct process_executor *p);
-/* Nothing can run any more: every future fails with `code`; not under the lock. */
-void crew__give_up(struct process_executor *p, int code, const char *format, ...) CREW_PRINTF(3, 4);
+/* Nothing can run any more: every future fails with `code`; not under the lock. output: what was said last, or NULL. */
+void crew__give_up(struct process_executor *p, int code, const char *output, const char *format, ...) CREW_PRINTF(4, 5);
 /* Kill a worker that wrote what it may not; its task fails with `code`. The lock is held. */
 void crew__condemn(struct process_executor *p, uint32_t worker, int code);
 void crew__wake_workers(struct process_executor *p);

@@ -101,8 +101,8 @@ static void ends_at_its_deadline(int how)
 		CHECK_GE(test_now_ms() - begin, 50);
 		e = crew_future_error(f);
 		CHECK_EQ(e->code, CREW_EDEADLINE);
-		CHECK(e->worker > 0);
-		CHECK_EQ(e->attempts, 1);
+		CHECK_EQ(e->worker > 0, runs_of(runs, 0) == 1); /* on a busy machine it may not have begun */
+		CHECK_EQ(e->attempts, runs_of(runs, 0));
 		CHECK_STR(e->task, "endless");
 		CHECK_HAS(e->where, "dooms.c:");
 		for (int i = 0; i < 20; i++) {
@@ -110,7 +110,7 @@ static void ends_at_its_deadline(int how)
 			CHECK_EQ(y, (i + 1) * 3l + 1);
 			CHECK_EQ(runs_of(runs, i + 1), 1);
 		}
-		CHECK_EQ(runs_of(runs, 0), 1);
+		CHECK_LE(runs_of(runs, 0), 1);
 		check_strength(ex, 2);
 	}
 }
