@@ -90,7 +90,7 @@ CREW_API crew_process *crew_process_start_thread(const crew_task *task, const vo
 						 size_t size);
 
 /*
- * crew_process_exec(argv, .stdout_fd = CREW_PIPE): another program. argv ends with NULL; argv[0] is looked for in PATH if it has no slash. Never NULL; that
+ * crew_process_exec(argv), crew_process_exec_with((.stdout_fd = CREW_PIPE), argv): another program. argv ends with NULL; argv[0] is looked for in PATH if it has no slash. Never NULL; that
  * it cannot be executed (-ENOENT, -EACCES, …) is known on return. It gets the descriptors 0, 1 and 2 and no others, unless .inherit_fds.
  */
 struct crew_exec_options {
@@ -107,8 +107,10 @@ struct crew_exec_options {
 	char *const *environment; /* "NAME=value"…, NULL; NULL: as ours */
 	bool inherit_fds;      /* those of ours that are not close-on-exec */
 };
-#define crew_process_exec(argv_, ...) \
-	crew_process_start_program((argv_), &(struct crew_exec_options){ .reserved_ = 0, __VA_ARGS__ }, sizeof(struct crew_exec_options))
+#define crew_process_exec(argv_) crew_process_start_program((argv_), (const struct crew_exec_options *)0, 0)
+#define crew_process_exec_with(options_, argv_)                                                                              \
+	crew_process_start_program((argv_), &(struct crew_exec_options){ .reserved_ = 0, CREW__UNWRAP options_ },            \
+				   sizeof(struct crew_exec_options))
 CREW_API crew_process *crew_process_start_program(char *const *argv, const struct crew_exec_options *options, size_t size);
 
 /* ---- its end ---- */

@@ -199,7 +199,7 @@ TEST_CHILD(niceness_and_limits_are_its_own)
 TEST(a_program_is_executed_with_its_arguments)
 {
 	char *argv[] = { "sh", "-c", "read x; echo $x $1; echo oh >&2; exit 3", "sh", "there", NULL };
-	crew_process *p = crew_process_exec(argv, .stdin_fd = CREW_PIPE, .stdout_fd = CREW_PIPE, .stderr_fd = CREW_PIPE);
+	crew_process *p = crew_process_exec_with((.stdin_fd = CREW_PIPE, .stdout_fd = CREW_PIPE, .stderr_fd = CREW_PIPE), argv);
 	int in = crew_process_pipe(p, 0);
 
 	CHECK_EQ(write(in, "hello\n", 6), 6);
@@ -216,8 +216,8 @@ TEST(a_program_is_executed_with_its_arguments)
 TEST(a_program_that_cannot_be_executed_is_known_at_once)
 {
 	char *missing[] = { "/there/is/no/such/program", NULL }, *folder[] = { "/tmp", NULL }, *true_[] = { "true", NULL };
-	crew_process *p = crew_process_exec(missing, .stdout_fd = CREW_PIPE), *q = crew_process_exec(folder),
-		     *r = crew_process_exec(true_, .directory = "/there/is/no/such/folder");
+	crew_process *p = crew_process_exec_with((.stdout_fd = CREW_PIPE), missing), *q = crew_process_exec(folder),
+		     *r = crew_process_exec_with((.directory = "/there/is/no/such/folder"), true_);
 
 	CHECK_EQ(crew_process_join(p, CREW_FOREVER), -ENOENT);
 	CHECK_HAS(crew_process_error(p)->message, "/there/is/no/such/program");
@@ -233,7 +233,7 @@ TEST(a_program_gets_three_descriptors)
 
 	CHECK_EQ(dup2(0, 50), 50);
 	p = crew_process_exec(argv);
-	q = crew_process_exec(argv, .inherit_fds = true);
+	q = crew_process_exec_with((.inherit_fds = true), argv);
 	CHECK_EQ(end_of(p).exit_code, 0);
 	CHECK_EQ(end_of(q).exit_code, 1);
 	crew_process_close(p), crew_process_close(q);
@@ -243,7 +243,7 @@ TEST(a_program_gets_three_descriptors)
 TEST(a_program_has_its_environment_and_folder)
 {
 	char *argv[] = { "/bin/sh", "-c", "echo $WORD $PWD", NULL }, *environment[] = { "WORD=yes", NULL };
-	crew_process *p = crew_process_exec(argv, .stdout_fd = CREW_PIPE, .directory = "/", .environment = environment);
+	crew_process *p = crew_process_exec_with((.stdout_fd = CREW_PIPE, .directory = "/", .environment = environment), argv);
 
 	expect(crew_process_pipe(p, 1), "yes /\n");
 	CHECK_EQ(end_of(p).exit_code, 0);
@@ -253,7 +253,7 @@ TEST(a_program_has_its_environment_and_folder)
 TEST(a_program_can_be_killed)
 {
 	char *argv[] = { "sleep", "1000", NULL };
-	crew_process *p = crew_process_exec(argv), *daemon = crew_process_exec(argv, .daemon = true);
+	crew_process *p = crew_process_exec(argv), *daemon = crew_process_exec_with((.daemon = true), argv);
 
 	CHECK(crew_process_alive(p));
 	CHECK_EQ(crew_process_kill(p), 0);
