@@ -187,16 +187,18 @@ void crew__unsubscribe(crew_future *f, struct callback *cb)
 		sched_yield();
 }
 
-uint32_t crew__subscribers(crew_future *f)
+uint32_t crew__subscribers(crew_future *f, uint32_t *ret_callbacks)
 {
 	struct annex *a = annex_of(f);
-	uint32_t n = 0;
+	uint32_t waiting = 0, callbacks = 0;
 
 	pthread_mutex_lock(mutex_of(f));
 	for (struct callback *cb = a && !a->closed ? a->first : NULL; cb; cb = cb->next)
-		n += cb->embedded;
+		++*(cb->embedded ? &waiting : &callbacks);
 	pthread_mutex_unlock(mutex_of(f));
-	return n;
+	if (ret_callbacks)
+		*ret_callbacks = callbacks;
+	return waiting;
 }
 
 /* ---- completion ---- */

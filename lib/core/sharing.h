@@ -47,7 +47,7 @@ int crew__promise_cancel(crew_future *f, const char *reason);
 /* The last reference of a user to a promise that is not done is about to be dropped. */
 void crew__promise_give_up(crew_future *f);
 
-/* How many threads wait for f among several futures: callbacks that are in a waiter's memory. */
-uint32_t crew__subscribers(crew_future *f);
+/* How many threads wait for f among several futures: callbacks that are in a waiter's memory. How many others want to be told of its end; may be NULL. */
+uint32_t crew__subscribers(crew_future *f, uint32_t *ret_callbacks);
 
 #endif

@@ -146,6 +146,6 @@ void crew__binding_weigh(struct binding *b)
 	uint32_t s = ck_pr_load_32(&b->f->state), refs = ck_pr_load_32(&b->f->refs) & REFS_MASK, idle = b->waits;
 
 	if (s & STATE_NOTIFY)
-		idle += 1 + crew__subscribers(b->f);
+		idle += 1 + crew__subscribers(b->f, NULL);
 	crew__stake_set(&b->share, !b->leads && (b->given_back || refs <= idle) ? STAKE_WAITING : STAKE_KEEPER, STAKE_KIND);
 }

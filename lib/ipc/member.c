@@ -56,7 +56,7 @@ uint64_t crew__member_self(void)
 	uint64_t known = ck_pr_load_64(&self), generation = crew__fork_generation & ~MEMBER_MASK;
 	struct facts facts = { 0 };
 
-	if (known && (known & ~MEMBER_MASK) == generation)
+	if (known && (known & ~MEMBER_MASK) == generation && member_pid(known) == getpid()) /* hooks of fork may not be installed yet */
 		return known & MEMBER_MASK;
 	if (!read_facts(getpid(), &facts))
 		facts.start = 0; /* no /proc: then nobody else can read it either */

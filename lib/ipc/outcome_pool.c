@@ -6,7 +6,7 @@
  *	free ones: a stack through `next`; its head carries a tag against ABA
  *
  * Who dies between taking one and making it ALIVE loses it; nobody else notices. What the dead still hold is swept when the stack is empty
- * and as many are in use as were left by the last sweep, and again as many: so sweeping costs each new one a constant.
+ * and so many were taken since the last sweep as were alive then: so sweeping costs each that is taken a constant.
  *
  * Bells: a process that watches outcomes sleeps on one word of its own, found by its pid. Two that fall on the same word wake each other once too often.
  */
@@ -24,8 +24,8 @@ struct pool {
 	uint32_t nonce;
 	/* anybody, by CAS */
 	uint64_t free CREW__ALIGNED; /* tag:32 | number + 1 */
-	uint32_t used;		      /* numbers that ever were handed out; only grows */
-	uint32_t sweep_at;	      /* when used has come to this */
+	uint32_t used;		      /* numbers below were handed out once; only grows */
+	uint32_t taken, sweep_at;     /* how often one was taken; when that has come so far there may be a sweep */
 	uint64_t slab[SLABS];	      /* from 0, once */
 	/* anybody, by faa; futex */
 	uint32_t bell[BELLS] CREW__ALIGNED;
@@ -154,7 +154,7 @@ static void sweep(struct pool *p, uint32_t used)
 		crew__outcome_sweep(o);
 		alive += (ck_pr_load_64(&o->life) & LIFE_STATE) != LIFE_FREE;
 	}
-	ck_pr_store_32(&p->sweep_at, used + alive + SLAB_FIRST);
+	ck_pr_store_32(&p->sweep_at, ck_pr_load_32(&p->taken) + alive);
 }
 
 /* A number that nobody had before. */
@@ -173,12 +173,12 @@ static bool fresh(struct pool *p, uint32_t *ret_index)
 struct outcome *crew__outcome_take(uint32_t *ret_index)
 {
 	struct pool *p = pool_here();
-	uint32_t used = ck_pr_load_32(&p->used);
+	uint32_t taken = ck_pr_faa_32(&p->taken, 1);
 
 	if (pop(p, ret_index))
 		return crew__outcome_at(*ret_index);
-	if (used && used >= ck_pr_load_32(&p->sweep_at)) {
-		sweep(p, used);
+	if ((int32_t)(taken - ck_pr_load_32(&p->sweep_at)) > SLAB_FIRST) {
+		sweep(p, ck_pr_load_32(&p->used));
 		if (pop(p, ret_index))
 			return crew__outcome_at(*ret_index);
 	}

@@ -44,6 +44,8 @@ void crew__unwatch_binding(struct sharing *here, struct binding *b)
 		b->prev->next = b->next;
 	else
 		here->first = b->next;
+	if (!here->first && here->watching)
+		crew__bell_ring(crew__member_self()); /* it has nothing to look at, and may end */
 }
 
 /* ---- what others ask ---- */

@@ -313,13 +313,14 @@ static void give_back(crew_future *f)
 {
 	struct binding *b = binding_of(f);
 	struct sharing *here = crew__sharing_here();
-	bool told = load_acquire_32(&f->state) & STATE_NOTIFY;
+	uint32_t callbacks;
 
+	crew__subscribers(f, &callbacks);
 	pthread_mutex_lock(&here->mutex);
 	b->given_back = true;
 	crew__binding_weigh(b);
 	pthread_mutex_unlock(&here->mutex);
-	if (told) {
+	if (callbacks) {
 		crew__outcome_check(b->share.o);
 		crew__bring_home(b);
 	} else if (crew__take(f)) {
