@@ -51,7 +51,7 @@ extern "C" {
 	X_(CREW_EPOINTER, -5004, "a pointer cannot be passed to another process")                \
 	X_(CREW_ENOTASK, -5005, "no such task here: it is missing or its module is not loaded")  \
 	X_(CREW_ESHUTDOWN, -5006, "the executor has been shut down and takes no more work")      \
-	X_(CREW_EBROKEN, -5007, "the executor is broken: it failed to open or its workers fail") \
+	X_(CREW_EBROKEN, -5007, "broken: an executor that failed to open or whose workers fail, a barrier, a promise") \
 	X_(CREW_EFORKED, -5008, "the object belongs to the parent of this forked process")       \
 	X_(CREW_ECLOSED, -5009, "the other side has finished; nothing more will come")           \
 	X_(CREW_EHANDLE, -5010, "not a live object of this library")                             \

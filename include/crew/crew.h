@@ -24,8 +24,9 @@
 #include <crew/processes.h>
 #include <crew/process.h>
 #include <crew/pool.h>
-#include <crew/lock.h>
 #include <crew/handle.h>
+#include <crew/lock.h>
+#include <crew/shared.h>
 #include <crew/queue.h>
 
 #endif

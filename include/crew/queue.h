@@ -36,10 +36,6 @@
 extern "C" {
 #endif
 
-typedef struct crew_queue {
-	crew_handle handle;
-} crew_queue;
-
 struct crew_queue_options {
 	int reserved_;	 /* 0; the macro names it first, so that what follows may be positional */
 	size_t item;	 /* bytes of each item; 0: messages of any size, for crew_queue_put_bytes() and _get_bytes() */

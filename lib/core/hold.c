@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * hold.c: the functions behind CREW_WITH. Deadlines are on CLOCK_MONOTONIC, which pthread_mutex_clocklock() has since glibc 2.30.
+ * hold.c: the functions behind CREW_WITH, and pthread mutexes as locks. Deadlines are on CLOCK_MONOTONIC, which pthread_mutex_clocklock() has since glibc 2.30.
  */
 #include <crew/lock.h>
 #include <errno.h>
@@ -32,11 +32,21 @@ int crew_mutex_release(pthread_mutex_t *mutex)
 	return mutex ? -pthread_mutex_unlock(mutex) : -EINVAL;
 }
 
-struct crew_held crew_hold(pthread_mutex_t *mutex, const char *file, int line)
+static struct crew_held held_by(struct crew_held held, const char *file, int line)
 {
-	struct crew_held held = { mutex, crew_mutex_acquire(mutex, CREW_FOREVER) };
-
 	if (held.code)
 		crew_raise_at(held.code, file, line, "the lock could not be acquired: %s", crew_strerror(held.code));
 	return held;
+}
+
+struct crew_held crew_hold_mutex(pthread_mutex_t *mutex, const char *file, int line)
+{
+	return held_by((struct crew_held){ crew_mutex_acquire(mutex, CREW_FOREVER), mutex, { 0, 0 }, NULL }, file, line);
+}
+
+struct crew_held crew_hold_handle(crew_handle handle, int code, int (*release)(crew_handle), const char *file, int line)
+{
+	if (code == -EOWNERDEAD)
+		release(handle); /* not repaired: the next taker is told as well */
+	return held_by((struct crew_held){ code, NULL, handle, release }, file, line);
 }

@@ -23,6 +23,7 @@
 #include "ipc/family.h"
 
 enum { CHUNK_SHIFT = 16, CELL_SHIFT_MIN = 6, CELL_SHIFT_MAX = 13, CELL_CLASSES = CELL_SHIFT_MAX - CELL_SHIFT_MIN + 1 };
+enum { SEGMENTS_MAX = 128 };
 #define CHUNK_SIZE ((size_t)1 << CHUNK_SHIFT)
 #define TABLE_OFFSET ((size_t)4096)
 #define TABLE_STEP 512u /* chunks whose words fill one page */
@@ -42,6 +43,11 @@ struct family_head {
 	uint32_t cell_hint[CELL_CLASSES]; /* likewise for cells */
 	uint64_t next_stamp CREW__ALIGNED; /* of handles; begins at random, so that those of two families differ */
 	uint64_t root[FAMILY_ROOTS];	    /* places of what there is one of in a family; from 0, once */
+
+	/* mortal.c: atomically */
+	uint32_t segment_count CREW__ALIGNED; /* only grows */
+	uint32_t seat_hint;
+	uint64_t segments[SEGMENTS_MAX]; /* offsets of tables of seats; each is set once */
 };
 
 /* The family as this process has it. Made once, never changed, never freed. */

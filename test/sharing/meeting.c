@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * meeting.c: barriers, and locks for readers and writers.
+ */
+#include <sched.h>
+#include <unistd.h>
+
+#include "sharers.h"
+
+enum { PARTIES = 5 };
+
+struct meeting {
+	crew_barrier barrier;
+	crew_array arrived, rounds; /* int[PARTIES] */
+	crew_value count, broken;   /* int */
+	crew_rwlock rwlock;
+	crew_event event, ready;
+	size_t times;
+};
+
+static struct meeting open_meeting(int parties)
+{
+	struct meeting m = { crew_barrier_make(parties), crew_array_make(int, PARTIES), crew_array_make(int, PARTIES), crew_value_make(int, 0),
+			     crew_value_make(int, 0), crew_rwlock_make(), crew_event_make(), crew_event_make(), test_scaled(400) };
+
+	CHECK_EQ(crew_handle_error(m.barrier), 0);
+	CHECK_EQ(crew_handle_error(m.rwlock), 0);
+	return m;
+}
+
+static void close_meeting(struct meeting *m)
+{
+	CHECK_EQ(crew_drop(m->barrier), 0);
+	CHECK_EQ(crew_drop(m->arrived), 0);
+	CHECK_EQ(crew_drop(m->rounds), 0);
+	CHECK_EQ(crew_drop(m->count), 0);
+	CHECK_EQ(crew_drop(m->broken), 0);
+	CHECK_EQ(crew_drop(m->rwlock), 0);
+	CHECK_EQ(crew_drop(m->event), 0);
+	CHECK_EQ(crew_drop(m->ready), 0);
+}
+
+/* ---- barriers ---- */
+
+static void meet(int i, void *arg)
+{
+	struct meeting *m = arg;
+	int *arrived = crew_array_as(int, m->arrived), *rounds = crew_array_as(int, m->rounds);
+
+	for (int round = 1; round <= (int)m->times; round++) {
+		int place;
+
+		__atomic_store_n(&rounds[i], round, __ATOMIC_RELAXED);
+		place = crew_barrier_wait(m->barrier, CREW_FOREVER);
+		CHECK(place >= 0 && place < PARTIES);
+		for (int k = 0; k < PARTIES; k++) /* nobody is a round behind */
+			CHECK_GE(__atomic_load_n(&rounds[k], __ATOMIC_RELAXED), round);
+		__atomic_add_fetch(&arrived[place], 1, __ATOMIC_RELAXED);
+	}
+}
+/* Nobody passes before all are there; their numbers are 0 … n-1, each once a round. */
+TEST_CARRIED(nobody_passes_a_barrier_before_all_are_there)
+{
+	struct meeting m = open_meeting(PARTIES);
+	struct crowd crowd;
+
+	CHECK_EQ(crew_barrier_parties(m.barrier), PARTIES);
+	crowd_start(&crowd, PARTIES, meet, &m);
+	crowd_join(&crowd);
+	for (int i = 0; i < PARTIES; i++)
+		CHECK_EQ(crew_array_as(int, m.arrived)[i], (int)m.times);
+	CHECK_EQ(crew_barrier_waiting(m.barrier), 0);
+	CHECK(!crew_barrier_broken(m.barrier));
+	close_meeting(&m);
+}
+
+TEST(a_barrier_of_one_never_blocks_and_of_none_is_einval)
+{
+	struct meeting m = open_meeting(1);
+
+	CHECK_EQ(crew_barrier_wait(m.barrier, 0), 0);
+	CHECK_EQ(crew_barrier_wait(m.barrier, CREW_FOREVER), 0);
+	CHECK_EQ(crew_handle_error(crew_barrier_make(0)), -EINVAL);
+	CHECK_EQ(crew_handle_error(crew_barrier_make(40000)), -EINVAL);
+	close_meeting(&m);
+	CHECK_EQ(crew_barrier_wait(m.barrier, CREW_FOREVER), CREW_EHANDLE);
+}
+
+static int note_action(void *arg)
+{
+	struct meeting *m = arg;
+
+	CHECK_EQ(crew_barrier_waiting(m->barrier), PARTIES);
+	return (int)crew_value_add(m->count, 1);
+}
+static int fail_action(void *arg)
+{
+	(void)arg;
+	return -EDOM;
+}
+static void act(int i, void *arg)
+{
+	struct meeting *m = arg;
+
+	for (int round = 0; round < 20; round++) {
+		CHECK_GE(crew_barrier_wait_with(m->barrier, note_action, m, CREW_FOREVER), 0);
+		CHECK_GE(crew_value_load(m->count), round + 1);
+	}
+	if (i == 0) {
+		while (crew_barrier_waiting(m->barrier) < PARTIES - 1)
+			sched_yield();
+		CHECK_EQ(crew_barrier_wait_with(m->barrier, fail_action, m, CREW_FOREVER), -EDOM);
+	} else {
+		CHECK_EQ(crew_barrier_wait(m->barrier, CREW_FOREVER), CREW_EBROKEN);
+	}
+}
+/* Once a round, before anybody passes; one that fails breaks the barrier for the others. */
+TEST_CARRIED(the_last_to_come_runs_the_action)
+{
+	struct meeting m = open_meeting(PARTIES);
+	struct crowd crowd;
+
+	crowd_start(&crowd, PARTIES, act, &m);
+	crowd_join(&crowd);
+	CHECK_EQ(crew_value_load(m.count), 20);
+	CHECK(crew_barrier_broken(m.barrier));
+	close_meeting(&m);
+}
+
+static void wait_broken(int i, void *arg)
+{
+	struct meeting *m = arg;
+
+	(void)i;
+	CHECK_EQ(crew_barrier_wait(m->barrier, CREW_FOREVER), CREW_EBROKEN);
+	crew_value_add(m->broken, 1);
+}
+/* Abort, a time that is over, reset: all who wait are sent away; only a reset makes it good. */
+TEST_CARRIED(a_broken_barrier_holds_nobody_until_it_is_reset)
+{
+	struct meeting m = open_meeting(PARTIES);
+	struct crowd crowd;
+
+	for (int how = 0; how < 2; how++) {
+		crowd_start(&crowd, PARTIES - 1, wait_broken, &m);
+		while (crew_barrier_waiting(m.barrier) < PARTIES - 1)
+			sched_yield();
+		if (how == 0)
+			CHECK_EQ(crew_barrier_abort(m.barrier), 0);
+		else
+			CHECK_EQ(crew_barrier_reset(m.barrier), 0);
+		crowd_join(&crowd);
+		if (how == 0) {
+			CHECK(crew_barrier_broken(m.barrier));
+			CHECK_EQ(crew_barrier_wait(m.barrier, CREW_FOREVER), CREW_EBROKEN);
+			CHECK_EQ(crew_barrier_reset(m.barrier), 0);
+		}
+		CHECK(!crew_barrier_broken(m.barrier));
+		CHECK_EQ(crew_barrier_waiting(m.barrier), 0);
+	}
+	CHECK_EQ(crew_barrier_wait(m.barrier, 20), -ETIMEDOUT);
+	CHECK(crew_barrier_broken(m.barrier));
+	CHECK_EQ(crew_barrier_wait(m.barrier, 20), CREW_EBROKEN);
+	CHECK_EQ(crew_barrier_reset(m.barrier), 0);
+	m.times = 20;
+	crowd_start(&crowd, PARTIES, meet, &m);
+	crowd_join(&crowd);
+	close_meeting(&m);
+}
+
+static void wait_to_die(void *arg)
+{
+	struct meeting *m = arg;
+
+	crew_barrier_wait(m->barrier, CREW_FOREVER);
+	CHECK(false);
+}
+/* A party killed while it waits: the others are not kept for ever, and nobody passes as if it were there. */
+TEST_CARRIED(a_party_that_dies_in_a_barrier_breaks_it)
+{
+	struct meeting m = open_meeting(PARTIES);
+	struct crowd crowd;
+	pid_t pid = child_start(wait_to_die, &m);
+
+	while (crew_barrier_waiting(m.barrier) < 1)
+		sched_yield();
+	crowd_start(&crowd, PARTIES - 2, wait_broken, &m);
+	while (crew_barrier_waiting(m.barrier) < PARTIES - 1)
+		sched_yield();
+	child_kill(pid);
+	CHECK_EQ(crew_barrier_wait(m.barrier, CREW_FOREVER), CREW_EBROKEN);
+	crowd_join(&crowd);
+	CHECK_EQ(crew_barrier_reset(m.barrier), 0);
+	m.times = 10;
+	crowd_start(&crowd, PARTIES, meet, &m);
+	crowd_join(&crowd);
+	close_meeting(&m);
+}
+
+/* ---- readers and writers ---- */
+
+static void read_or_write(int i, void *arg)
+{
+	struct meeting *m = arg;
+	int *pair = crew_array_as(int, m->arrived);
+
+	for (size_t k = 0; k < 20 * m->times; k++) {
+		if (i < 2 && k % 4 == 0)
+			CREW_WITH (m->rwlock) {
+				pair[0]++;
+				pair[1]++;
+			}
+		else
+			CREW_WITH (crew_reading(m->rwlock))
+				CHECK_EQ(pair[0], pair[1]);
+	}
+}
+TEST_CARRIED(readers_never_see_a_write_half_done)
+{
+	struct meeting m = open_meeting(1);
+	struct crowd crowd;
+
+	crowd_start(&crowd, 5, read_or_write, &m);
+	crowd_join(&crowd);
+	CHECK_EQ(crew_array_as(int, m.arrived)[0], 2 * (int)((20 * m.times + 3) / 4));
+	close_meeting(&m);
+}
+
+static void read_beside(int i, void *arg)
+{
+	struct meeting *m = arg;
+
+	(void)i;
+	CHECK_EQ(crew_acquire(crew_reading(m->rwlock)), 0);
+	CHECK_EQ(crew_acquire(m->rwlock), -EDEADLK);
+	CHECK_GE(crew_barrier_wait(m->barrier, 20000), 0); /* all of us read */
+	CHECK_EQ(crew_release(m->rwlock), 0);
+	CHECK_EQ(crew_release(m->rwlock), -EPERM);
+}
+TEST_CARRIED(many_read_at_once)
+{
+	struct meeting m = open_meeting(PARTIES);
+	struct crowd crowd;
+
+	crowd_start(&crowd, PARTIES, read_beside, &m);
+	crowd_join(&crowd);
+	CHECK_EQ(crew_try_acquire(m.rwlock), 0);
+	CHECK_EQ(crew_acquire(m.rwlock), -EDEADLK);
+	CHECK_EQ(crew_acquire(crew_reading(m.rwlock)), -EDEADLK);
+	CHECK_EQ(crew_release(m.rwlock), 0);
+	close_meeting(&m);
+}
+
+static void contend(int i, void *arg)
+{
+	struct meeting *m = arg;
+
+	(void)i;
+	CHECK_EQ(crew_try_acquire(m->rwlock), -EBUSY);
+	CHECK_EQ(crew_acquire_within(m->rwlock, 20), -ETIMEDOUT);
+	CHECK_EQ(crew_try_acquire(crew_reading(m->rwlock)), 0);
+	CHECK_EQ(crew_release(crew_reading(m->rwlock)), 0);
+	crew_event_set(m->ready);
+	CHECK_EQ(crew_acquire(m->rwlock), 0);
+	crew_value_add(m->count, 1);
+	CHECK_EQ(crew_release(m->rwlock), 0);
+}
+/* A writer waits for readers, who may read again meanwhile; new readers wait for the writer. */
+TEST_CARRIED(a_writer_waits_for_those_who_read)
+{
+	struct meeting m = open_meeting(1);
+	struct crowd crowd;
+
+	CHECK_EQ(crew_acquire(crew_reading(m.rwlock)), 0);
+	crowd_start(&crowd, 1, contend, &m);
+	CHECK_EQ(crew_event_wait(m.ready, CREW_FOREVER), 0);
+	for (int i = 0; i < 100; i++) {
+		CHECK_EQ(crew_acquire(crew_reading(m.rwlock)), 0);
+		CHECK_EQ(crew_release(m.rwlock), 0);
+	}
+	CHECK_EQ(crew_value_load(m.count), 0);
+	CHECK_EQ(crew_release(m.rwlock), 0);
+	crowd_join(&crowd);
+	CHECK_EQ(crew_value_load(m.count), 1);
+	close_meeting(&m);
+}
+
+static void read_and_stay(void *arg)
+{
+	struct meeting *m = arg;
+
+	CHECK_EQ(crew_acquire(crew_reading(m->rwlock)), 0);
+	crew_event_set(m->ready);
+	pause();
+}
+static void write_and_stay(void *arg)
+{
+	struct meeting *m = arg;
+
+	CHECK_EQ(crew_acquire(m->rwlock), 0);
+	crew_event_set(m->ready);
+	pause();
+}
+/* A dead reader leaves nothing; after a dead writer the next has it alone, and is told. */
+TEST(dead_readers_leave_nothing_and_dead_writers_eownerdead)
+{
+	struct meeting m = open_meeting(1);
+	pid_t pid = child_start(read_and_stay, &m);
+
+	CHECK_EQ(crew_event_wait(m.ready, CREW_FOREVER), 0);
+	CHECK_EQ(crew_acquire_within(m.rwlock, 20), -ETIMEDOUT);
+	child_kill(pid);
+	CHECK_EQ(crew_acquire_within(m.rwlock, 10000), 0);
+	CHECK_EQ(crew_release(m.rwlock), 0);
+	CHECK_EQ(crew_event_clear(m.ready), 0);
+	pid = child_start(write_and_stay, &m);
+	CHECK_EQ(crew_event_wait(m.ready, CREW_FOREVER), 0);
+	CHECK_EQ(crew_acquire_within(crew_reading(m.rwlock), 20), -ETIMEDOUT);
+	child_kill(pid);
+	CHECK_EQ(crew_acquire_within(crew_reading(m.rwlock), 10000), -EOWNERDEAD);
+	CHECK_EQ(crew_handle_recover(m.rwlock), 0);
+	CHECK_EQ(crew_release(m.rwlock), 0);
+	CHECK_EQ(crew_acquire(crew_reading(m.rwlock)), 0);
+	CHECK_EQ(crew_release(m.rwlock), 0);
+	close_meeting(&m);
+}
