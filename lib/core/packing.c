@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/copy.h"
+
 /* Larger bytes are laid out as malloc would, so that a task may cast them. */
 #define ROUND_UP(n_, to_) (((n_) + ((to_)-1)) & ~(size_t)((to_)-1))
 
@@ -102,8 +104,7 @@ static uint64_t append(unsigned char *buf, size_t *size, const void *data, size_
 
 	(void)place(size, n, alignment, &offset);
 	memset(buf + end, 0, offset - end); /* no byte of an older task travels along */
-	if (n)
-		memcpy(buf + offset, data, n);
+	crew__copy(buf + offset, data, n);
 	return (uint64_t)offset + 1;
 }
 

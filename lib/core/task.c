@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/copy.h"
 #include "core/context.h"
 #include "core/region.h"
 #include "core/registry.h"
@@ -259,8 +260,8 @@ crew_bytes crew_result_copy(const void *data, size_t n)
 {
 	crew_bytes bytes = crew_result_alloc(n);
 
-	if (bytes.data && n)
-		memcpy(bytes.data, data, n);
+	if (bytes.data)
+		crew__copy(bytes.data, data, n);
 	return bytes;
 }
 

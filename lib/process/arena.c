@@ -5,8 +5,9 @@
  *	chunks of 64 KiB      free runs, by place, first fit: low addresses are used again first, and have their pages still
  *	└ spans of 4 chunks   cut into blocks of one class, 256 B … 32 KiB, a bit for each
  *
- * Chunks get their pages (posix_fallocate) before they are handed out the first time, and keep them when they come back, up to 64 MiB of them: a
- * program that sends the same megabytes again and again pays for their pages once. What comes back beyond that is punched out.
+ * Chunks get their pages (posix_fallocate) before they are handed out the first time, and keep them when they come back, up to 256 MiB of them: a
+ * program that sends the same megabytes again and again pays for their pages once. What comes back beyond that is punched out, and all of it when nothing
+ * was taken for a while (crew__arena_trim).
  *
  * System calls that make or clear pages are done outside the mutex, by the thread that has the run.
  */
@@ -15,12 +16,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { CLASSES = 8, SPAN_CHUNKS = 4, SPAN_WORDS = 16 };
 #define CHUNK ARENA_CHUNK
 #define SPAN_SIZE (SPAN_CHUNKS * CHUNK)
 #define BLOCK_MIN ((size_t)256)
-#define IDLE_MAX (((size_t)64 << 20) / CHUNK)
+#define IDLE_MAX ((size_t)256 << 20)
 
 /* Places and lengths in chunks. */
 struct run {
@@ -33,6 +35,14 @@ struct span {
 	uint32_t class, live;
 	uint64_t free[SPAN_WORDS];
 };
+
+/* Bytes that may be kept for next time: a sixteenth of the machine's. */
+static size_t most_idle(void)
+{
+	size_t share = (size_t)sysconf(_SC_PHYS_PAGES) / 16 * (size_t)sysconf(_SC_PAGESIZE);
+
+	return share < IDLE_MAX ? share : IDLE_MAX;
+}
 
 int crew__arena_init(struct arena *a, const struct mapping *mapping, size_t base, size_t size)
 {
@@ -51,6 +61,7 @@ int crew__arena_init(struct arena *a, const struct mapping *mapping, size_t base
 	}
 	a->runs[0] = (struct run){ 0, a->size / CHUNK };
 	a->run_count = 1;
+	a->most = most_idle() / CHUNK;
 	pthread_mutex_init(&a->mutex, NULL);
 	return 0;
 }
@@ -159,12 +170,14 @@ static int populate(struct arena *a, size_t at, size_t n)
 	if (missing == 0)
 		return 0;
 	rc = crew__mapping_populate(a->mapping, a->base + first * CHUNK, (at + n - first) * CHUNK); /* what is there stays */
+	if (rc)
+		crew__mapping_punch(a->mapping, a->base + at * CHUNK, n * CHUNK); /* what there was, and what has come */
 	pthread_mutex_lock(&a->mutex);
 	for (size_t i = at; i < at + n; i++) {
 		if (rc == 0)
 			a->populated[i / 64] |= (uint64_t)1 << (i % 64);
 		else
-			a->idle += has_pages(a, i);
+			a->populated[i / 64] &= ~((uint64_t)1 << (i % 64));
 	}
 	pthread_mutex_unlock(&a->mutex);
 	return rc;
@@ -176,7 +189,7 @@ static void release(struct arena *a, size_t at, size_t n)
 	bool punch;
 
 	pthread_mutex_lock(&a->mutex);
-	punch = a->idle + n > IDLE_MAX;
+	punch = a->idle + n > a->most;
 	for (size_t i = at; i < at + n; i++) {
 		if (punch)
 			a->populated[i / 64] &= ~((uint64_t)1 << (i % 64));

@@ -24,7 +24,7 @@ struct arena {
 	struct run *runs; /* free, by place */
 	size_t run_count, run_capacity;
 	uint64_t *populated; /* one bit for each chunk: it has pages */
-	size_t idle;	     /* chunks with pages that nobody has */
+	size_t idle, most;   /* chunks with pages that nobody has; that there may be of them */
 	uint64_t turns;	     /* runs ever taken */
 	struct span *partial[8]; /* per class: spans with room */
 };

@@ -238,10 +238,10 @@ bool crew__memory_settled(struct process_executor *p)
 		return true;
 	if (turns != p->turns) {
 		p->turns = turns;
-		p->still = 0;
+		p->still_from = crew__now();
 		return false;
 	}
-	if (++p->still < STILL_TICKS)
+	if (crew__now() - p->still_from < STILL_MS * MS_TO_NS)
 		return false;
 	for (int i = 0; i < 3; i++)
 		crew__arena_trim(arenas[i]);

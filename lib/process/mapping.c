@@ -9,10 +9,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+enum { LARGE = 1 << 20, CHECKED = 64 << 20 };
 
 int crew__fd_keep(int fd)
 {
@@ -75,10 +82,40 @@ void crew__mapping_close(struct mapping *m)
 	*m = MAPPING_NULL;
 }
 
-int crew__mapping_populate(const struct mapping *m, size_t offset, size_t n)
+/* Does the machine have so much? The kernel would look for it among the processes, and kill one. */
+static bool is_available(size_t n)
+{
+	FILE *info = fopen("/proc/meminfo", "re");
+	char line[128];
+	size_t kib = SIZE_MAX;
+
+	while (info && kib == SIZE_MAX && fgets(line, sizeof line, info))
+		if (sscanf(line, "MemAvailable: %zu", &kib) != 1)
+			kib = SIZE_MAX;
+	if (info)
+		fclose(info);
+	return n / 1024 < kib;
+}
+
+/* Large parts by way of the mapping: that spares us a fault for each page. */
+static int populate_large(const struct mapping *m, size_t offset, size_t n)
 {
 	int rc;
 
+	if (n >= CHECKED && !is_available(n))
+		return -ENOMEM;
+	do
+		rc = madvise(m->base + offset, n, MADV_POPULATE_WRITE) ? -errno : 0;
+	while (rc == -EINTR || rc == -EAGAIN);
+	return rc == -EFAULT ? -ENOMEM : rc;
+}
+
+int crew__mapping_populate(const struct mapping *m, size_t offset, size_t n)
+{
+	int rc = n >= LARGE ? populate_large(m, offset, n) : -EINVAL;
+
+	if (rc != -EINVAL) /* Linux before 5.14 */
+		return rc;
 	do
 		rc = posix_fallocate(m->fd, (off_t)offset, (off_t)n);
 	while (rc == EINTR);

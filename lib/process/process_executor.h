@@ -20,8 +20,9 @@
 #include "process/result_store.h"
 #include "process/zygote.h"
 
-enum { WAITING_PAYLOAD = 32, BATCH_ITEMS = 64, EPOCHS = 8, STRIKES = 3, STRIKES_WITHOUT = 32 /* without an initializer: no code of the program's */, TICK_FAST_MS = 20, TICK_SLOW_MS = 250, OBITUARY_MS = 100, STILL_TICKS = 4, GRANT_SIZE = 64 << 10, ORPHANS_MAX = 16,
+enum { WAITING_PAYLOAD = 32, BATCH_ITEMS = 64, EPOCHS = 8, STRIKES = 3, STRIKES_WITHOUT = 32 /* without an initializer: no code of the program's */, TICK_FAST_MS = 20, TICK_SLOW_MS = 250, OBITUARY_MS = 100, ORPHANS_MAX = 16,
        COURTESY_MS = 20 /* for a task to see by itself that its time is up, before it is ended */ };
+enum { STILL_MS = 1000, GRANT_SIZE = 64 << 10 };
 
 /* What the parent knows of a slot. */
 struct entry {
@@ -229,9 +230,9 @@ struct process_executor {
 	/* private futex: bumped when drainers may find what they wait for */
 	uint32_t settled_signal CREW__ALIGNED;
 	uint32_t stop_engine; /* atomic */
-	/* engine only */
+	/* engine only: */
 	uint64_t turns, trimmed; /* of the arenas: as last seen; when they were last trimmed */
-	uint32_t still;		 /* ticks since then */
+	uint64_t still_from;	 /* when they were seen to change last */
 	struct relay relay;
 	struct callback_queue callbacks;
 };

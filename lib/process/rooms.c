@@ -13,8 +13,8 @@
  * stocks gets heap memory from then on, until it ends.
  */
 #include <errno.h>
-#include <string.h>
 
+#include "base/copy.h"
 #include "base/futex.h"
 #include "process/process_worker.h"
 
@@ -305,7 +305,7 @@ uint32_t crew__room_copy(struct worker *w, const void *data, size_t n, struct ex
 		(void)room_in_stock(w, n, &to);
 	if (!to)
 		return 0;
-	memmove(to, data, n);
+	crew__copy(to, data, n);
 	return crew__room_answer(w, to, n, ret);
 }
 
