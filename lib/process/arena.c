@@ -376,12 +376,13 @@ void crew__arena_free_run(struct arena *a, uint64_t offset, size_t n)
 	release(a, offset / CHUNK, n / CHUNK);
 }
 
-uint64_t crew__arena_turns(struct arena *a)
+uint64_t crew__arena_turns(struct arena *a, size_t *idle)
 {
 	uint64_t turns;
 
 	pthread_mutex_lock(&a->mutex);
 	turns = a->turns;
+	*idle += a->idle;
 	pthread_mutex_unlock(&a->mutex);
 	return turns;
 }

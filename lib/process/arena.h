@@ -42,8 +42,9 @@ void crew__arena_free(struct arena *a, uint64_t offset, size_t n);
 int crew__arena_alloc_run(struct arena *a, size_t n, uint64_t *ret_offset);
 void crew__arena_free_run(struct arena *a, uint64_t offset, size_t n);
 
-/* How often anything was taken; when that stands still, whoever watches may give the pages back that are kept for next time. */
-uint64_t crew__arena_turns(struct arena *a);
+/* How often anything was taken, and, added to *idle, how many chunks are kept for next time. When the first stands still for long, whoever watches may give
+   the second back: trim. */
+uint64_t crew__arena_turns(struct arena *a, size_t *idle);
 void crew__arena_trim(struct arena *a);
 
 #endif

@@ -230,11 +230,12 @@ bool crew__answer_requests(struct process_executor *p)
 bool crew__memory_settled(struct process_executor *p)
 {
 	struct arena *arenas[] = { &p->in, &p->store->arena, &p->blocks };
-	uint64_t turns = 1;
+	uint64_t turns = 0;
+	size_t idle = 0;
 
 	for (int i = 0; i < 3; i++)
-		turns += crew__arena_turns(arenas[i]);
-	if (turns == p->trimmed)
+		turns += crew__arena_turns(arenas[i], &idle);
+	if (idle == 0)
 		return true;
 	if (turns != p->turns) {
 		p->turns = turns;
@@ -245,6 +246,5 @@ bool crew__memory_settled(struct process_executor *p)
 		return false;
 	for (int i = 0; i < 3; i++)
 		crew__arena_trim(arenas[i]);
-	p->trimmed = turns;
 	return true;
 }

@@ -231,7 +231,7 @@ struct process_executor {
 	uint32_t settled_signal CREW__ALIGNED;
 	uint32_t stop_engine; /* atomic */
 	/* engine only: */
-	uint64_t turns, trimmed; /* of the arenas: as last seen; when they were last trimmed */
+	uint64_t turns;		 /* of the arenas, as last seen */
 	uint64_t still_from;	 /* when they were seen to change last */
 	struct relay relay;
 	struct callback_queue callbacks;
