@@ -457,7 +457,13 @@ static void end_child(crew_process *p)
 
 crew_process *crew_process_close(crew_process *p)
 {
-	if (crew__process_check(p) || p == &no_memory)
+	int rc = crew__process_check(p);
+
+	if (rc == CREW_EFORKED && p->kind != KIN_SELF && p->kind != KIN_PARENT) {
+		free(p->value); /* our copy; its descriptors were closed by the fork's hook */
+		free(p);
+	}
+	if (rc || p == &no_memory)
 		return NULL;
 	if (p->kind == KIN_SELF || p->kind == KIN_PARENT || is_caller(p))
 		return p;

@@ -337,8 +337,10 @@ TEST(exit_waits_for_threads_but_for_daemons)
 	program = fork();
 	CHECK(program >= 0);
 	if (program == 0) {
-		crew_thread_start_with((.daemon = true), sleep_for_ever);
-		crew_thread_start(wait_for_step, board, 2);
+		static crew_process *threads[2];
+
+		threads[0] = crew_thread_start_with((.daemon = true), sleep_for_ever);
+		threads[1] = crew_thread_start(wait_for_step, board, 2);
 		set_step(1);
 		exit(6);
 	}
