@@ -3,7 +3,7 @@
 # cmake -DPROGRAM=… [-DARGUMENT=…] [-DSORTED=TRUE] -DEXPECTED=expected/NAME -P expect.cmake
 #
 # Runs the program, with NAME_input.txt as stdin if there is one; it must exit with 0, write nothing to stderr, and print
-# NAME.txt. SORTED: in any order of lines. PID in NAME.txt stands for a number that is different each time.
+# NAME.txt. SORTED: in any order of lines. PID and MS in NAME.txt stand for numbers that are different each time.
 
 set(input /dev/null)
 if(EXISTS ${EXPECTED}_input.txt)
@@ -21,6 +21,9 @@ if(SORTED)
 endif()
 if(expected MATCHES "PID")
 	string(REGEX REPLACE "worker [1-9][0-9]*" "worker PID" printed "${printed}")
+endif()
+if(expected MATCHES "MS ms")
+	string(REGEX REPLACE " +[0-9]+ ms" " MS ms" printed "${printed}")
 endif()
 if(NOT status EQUAL 0)
 	message(FATAL_ERROR "it ended with: ${status}\n${printed}${complained}")

@@ -166,6 +166,12 @@ CREW_API int crew_process_terminate(crew_process *p);
 CREW_API int crew_process_kill(crew_process *p);
 CREW_API int crew_process_interrupt(crew_process *p);
 
+/* Signals to read instead of handlers. Blocks these in the calling thread, and so in the threads and not in the processes it starts from then on: to be
+   called first in main(), or in a child's task. A descriptor for poll and epoll, which is yours to close; -EINVAL, -EMFILE. crew_signal_read: the number of
+   the next one that has come; -ETIMEDOUT. */
+CREW_API int crew_signal_fd(const int *signals, size_t n);
+CREW_API int crew_signal_read(int fd, int ms);
+
 /* ---- what it is ---- */
 
 CREW_API pid_t crew_process_pid(crew_process *p);	    /* 0: it could not be started */

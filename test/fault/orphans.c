@@ -337,10 +337,9 @@ TEST(exit_waits_for_threads_but_for_daemons)
 	program = fork();
 	CHECK(program >= 0);
 	if (program == 0) {
-		static crew_process *threads[2];
+		crew_process *daemon = crew_thread_start_with((.daemon = true), sleep_for_ever), *other = crew_thread_start(wait_for_step, board, 2);
 
-		threads[0] = crew_thread_start_with((.daemon = true), sleep_for_ever);
-		threads[1] = crew_thread_start(wait_for_step, board, 2);
+		CHECK(crew_process_alive(daemon) && crew_process_alive(other));
 		set_step(1);
 		exit(6);
 	}
