@@ -17,7 +17,8 @@
 
 struct request_header {
 	struct task_identity task;
-	uint32_t count, reserved;
+	uint32_t count;
+	uint32_t path; /* bytes of the path of the task's module that follow, padded; 0: none does */
 };
 
 struct answer_header {
@@ -149,6 +150,21 @@ static int run_items(struct writer *w, const crew_task *task, const unsigned cha
 	return rc;
 }
 
+/* NULL: it cannot be had; the raise says why. */
+static const crew_task *find_task(const struct request_header *request, const char *path)
+{
+	const crew_task *task = crew__identified(&request->task);
+	const char *why;
+
+	if (task)
+		return task;
+	why = crew__identity_load(&request->task, request->path ? path : "");
+	task = why ? NULL : crew__identified(&request->task);
+	if (!task)
+		crew_raise_at(CREW_ENOTASK, NULL, 0, "no such task in the worker: %s", why ? why : "its module has it no more");
+	return task;
+}
+
 static int run_chunk(crew_call *call)
 {
 	crew_bytes in = crew_call_args(call);
@@ -162,12 +178,15 @@ static int run_chunk(crew_call *call)
 	if (in.len < sizeof request)
 		return CREW_EPROTO;
 	memcpy(&request, in.data, sizeof request);
-	task = crew__identified(&request.task);
+	if (request.path % 8 || request.path > in.len - sizeof request)
+		return CREW_EPROTO;
+	task = find_task(&request, (const char *)in.data + sizeof request);
 	if (!task)
 		return CREW_ENOTASK;
 	w.failed = !w.out.data;
 	put(&w, &answer, sizeof answer);
-	rc = run_items(&w, task, (unsigned char *)in.data + sizeof request, in.len - sizeof request, request.count);
+	rc = run_items(&w, task, (unsigned char *)in.data + sizeof request + request.path, in.len - sizeof request - request.path,
+		       request.count);
 	if (rc == 0 && w.failed)
 		rc = -ENOMEM;
 	if (rc)
@@ -220,7 +239,8 @@ int crew__chunk_begin(struct chunk *chunk, crew_executor *ex, const crew_task *t
 {
 	crew_executor *base = is_group(ex) ? crew__group_base(ex) : ex;
 	struct request_header header = { .count = 0 };
-	int rc = crew__identify(task, &header.task);
+	struct module_file file;
+	int rc = crew__identify(task, &header.task, &file);
 
 	chunk->shared = (struct shared_range){ NULL, 0 };
 	if (base->ops->shared_range)
@@ -228,12 +248,17 @@ int crew__chunk_begin(struct chunk *chunk, crew_executor *ex, const crew_task *t
 	chunk->task = task;
 	chunk->size = 0;
 	chunk->count = 0;
-	if (rc == 0)
-		rc = reserve(chunk, sizeof header);
+	if (rc)
+		return rc;
+	header.path = file.path[0] ? (uint32_t)padded(strlen(file.path) + 1) : 0;
+	rc = reserve(chunk, sizeof header + header.path);
 	if (rc)
 		return rc;
 	memcpy(chunk->data, &header, sizeof header);
-	chunk->size = sizeof header;
+	memset(chunk->data + sizeof header, 0, header.path);
+	if (header.path)
+		memcpy(chunk->data + sizeof header, file.path, strlen(file.path));
+	chunk->size = sizeof header + header.path;
 	return 0;
 }
 

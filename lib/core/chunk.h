@@ -2,7 +2,7 @@
 /*
  * chunk.h: several items of one task as one raw task: how maps and streams travel to where memory is not shared.
  *
- *	request: header {task's identity, count} · for each item: its size, its packed arguments (packing.h)
+ *	request: header {task's identity, count} · path of its module · for each item: its size, its packed arguments (packing.h)
  *	answer:  header {count, nanoseconds} · for each item: {code, size} and its value, or its error
  */
 #ifndef CREW_LIB_CHUNK_H

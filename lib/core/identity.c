@@ -6,14 +6,18 @@
  *
  * A module is known by its build-id, so that an executable that was rebuilt in between, or another library of the same path, is not taken for it; a
  * module that was linked without one is known by its path. On the way back nothing is believed: descriptor and name must lie whole in
- * segments of loaded modules, and the name must have the hash that was asked for.
+ * segments of loaded modules, and the name must have the hash that was asked for. A module that is missing is loaded from where the other process
+ * has it, and is used only if it is the same build.
  *
  * Each call walks the list of modules under the dynamic linker's lock: callers remember the answer.
  */
 #include "core/identity.h"
 
+#include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -98,29 +102,62 @@ static uint64_t module_hash(const struct dl_phdr_info *module)
 /* ---- there ---- */
 
 struct identify {
-	const crew_task *task;
+	uintptr_t p;
+	size_t size;
 	struct task_identity *ret;
+	struct module_file *ret_file; /* may be NULL */
 };
 
 static int identify_in(struct dl_phdr_info *module, size_t size, void *arg)
 {
 	struct identify *search = arg;
-	uintptr_t p = (uintptr_t)search->task;
 
 	(void)size;
-	if (room_at(module, p) < sizeof(crew_task))
+	if (room_at(module, search->p) < search->size)
 		return 0;
 	search->ret->module = module_hash(module);
-	search->ret->offset = p - module->dlpi_addr;
-	search->ret->name = hash_text(search->task->name);
+	search->ret->offset = search->p - module->dlpi_addr;
+	search->ret->name = 0;
+	if (search->ret_file)
+		snprintf(search->ret_file->path, sizeof search->ret_file->path, "%s", module->dlpi_name);
 	return 1;
 }
 
-int crew__identify(const crew_task *task, struct task_identity *ret)
+/* The other process may have another working directory. */
+static void make_absolute(struct module_file *file)
 {
-	struct identify search = { task, ret };
+	char *whole = file->path[0] && file->path[0] != '/' ? realpath(file->path, NULL) : NULL;
 
-	return dl_iterate_phdr(identify_in, &search) == 1 ? 0 : CREW_ENOTASK;
+	if (whole)
+		snprintf(file->path, sizeof file->path, "%s", whole);
+	free(whole);
+}
+
+static bool identify(struct identify *search)
+{
+	if (dl_iterate_phdr(identify_in, search) != 1)
+		return false;
+	if (search->ret_file)
+		make_absolute(search->ret_file);
+	return true;
+}
+
+int crew__identify(const crew_task *task, struct task_identity *ret, struct module_file *ret_file)
+{
+	if (!identify(&(struct identify){ (uintptr_t)task, sizeof *task, ret, ret_file }))
+		return CREW_ENOTASK;
+	ret->name = hash_text(task->name);
+	return 0;
+}
+
+int crew__identify_function(void (*function)(void), struct task_identity *ret, struct module_file *ret_file)
+{
+	return identify(&(struct identify){ (uintptr_t)function, 1, ret, ret_file }) ? 0 : CREW_EPOINTER;
+}
+
+void *crew__identity_hold(const struct module_file *file)
+{
+	return file->path[0] ? dlopen(file->path, RTLD_LAZY | RTLD_NOLOAD) : NULL;
 }
 
 /* ---- and back ---- */
@@ -148,29 +185,74 @@ static bool named(const char *p, uint64_t name)
 	return memchr(p, 0, search.room) && hash_text(p) == name;
 }
 
-struct find_task {
+struct find_place {
 	const struct task_identity *id;
-	const crew_task *task;
+	size_t alignment, size;
+	uintptr_t found; /* 0: not there */
+	bool loaded;	 /* the module is */
 };
 
-static int find_task_in(struct dl_phdr_info *module, size_t size, void *arg)
+static int find_place_in(struct dl_phdr_info *module, size_t size, void *arg)
 {
-	struct find_task *search = arg;
+	struct find_place *search = arg;
 	uintptr_t p = module->dlpi_addr + search->id->offset;
 
 	(void)size;
-	if (p % __alignof__(crew_task) || room_at(module, p) < sizeof(crew_task) || module_hash(module) != search->id->module)
+	if (module_hash(module) != search->id->module)
 		return 0;
-	search->task = (const crew_task *)p;
-	return 1;
+	search->loaded = true;
+	if (p % search->alignment == 0 && room_at(module, p) >= search->size)
+		search->found = p;
+	return search->found != 0;
 }
 
 const crew_task *crew__identified(const struct task_identity *id)
 {
-	struct find_task search = { id, NULL };
+	struct find_place search = { .id = id, .alignment = __alignof__(crew_task), .size = sizeof(crew_task) };
+	const crew_task *task;
 
-	dl_iterate_phdr(find_task_in, &search);
-	if (!search.task || search.task->size < sizeof(crew_task) || !named(search.task->name, id->name))
+	dl_iterate_phdr(find_place_in, &search);
+	task = (const crew_task *)search.found;
+	if (!task || task->size < sizeof(crew_task) || !named(task->name, id->name))
 		return NULL;
-	return search.task;
+	return task;
+}
+
+void (*crew__identified_function(const struct task_identity *id))(void)
+{
+	struct find_place search = { .id = id, .alignment = 1, .size = 1 };
+
+	dl_iterate_phdr(find_place_in, &search);
+	return (void (*)(void))search.found;
+}
+
+static bool is_loaded(const struct task_identity *id)
+{
+	struct find_place search = { .id = id, .alignment = 1, .size = 1 };
+
+	dl_iterate_phdr(find_place_in, &search);
+	return search.loaded;
+}
+
+const char *crew__identity_load(const struct task_identity *id, const char *path)
+{
+	static __thread char text[240] __attribute__((__tls_model__("initial-exec")));
+	void *module;
+	const char *why;
+
+	if (is_loaded(id))
+		return NULL;
+	if (!path[0])
+		return "the worker is an execution of another build of the program";
+	module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	if (module && is_loaded(id))
+		return NULL; /* for good */
+	why = module ? NULL : dlerror();
+	if (module) {
+		dlclose(module);
+		snprintf(text, sizeof text, "'%.160s' is not the build that the program has loaded", path);
+	} else {
+		snprintf(text, sizeof text, "its module cannot be loaded: %.180s", why ? why : path);
+	}
+	return text;
 }

@@ -171,6 +171,11 @@ static uint32_t phase_of_worker(const struct process_executor *p, uint32_t worke
 	return phase >> 8 == (p->seats[worker].incarnation & 0xffffff) ? phase & 0xff : WORKER_STARTING;
 }
 
+bool crew__is_ready(const struct process_executor *p, uint32_t worker)
+{
+	return phase_of_worker(p, worker) == WORKER_READY;
+}
+
 /* It did not get so far as to take tasks. Those that did since the last such death end the row. */
 static void strike(struct process_executor *p, uint32_t worker)
 {
@@ -220,7 +225,7 @@ static void replace(struct process_executor *p, uint32_t worker)
 	if (p->closing || p->failed)
 		return;
 	crew__keep_ticking(p);
-	if (crew__zygote_ask(p->socket, ZYGOTE_FORK, worker, seat->incarnation) == 0)
+	if (crew__zygote_ask(p->zygote.socket, ZYGOTE_FORK, worker, seat->incarnation) == 0)
 		seat->state = SEAT_ASKED;
 }
 

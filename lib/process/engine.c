@@ -176,7 +176,9 @@ void crew__news(struct process_executor *p, const struct news *news, struct birt
 		admit(p, news->worker, news->pid, birth);
 	} else if (known && news->kind == WORKER_BORN && seat->state == SEAT_ASKED) {
 		seat->pid = news->pid; /* there were too few descriptors, and it must not live unwatched */
-		crew__zygote_ask(p->socket, ZYGOTE_KILL, news->worker, news->incarnation);
+		crew__zygote_ask(p->zygote.socket, ZYGOTE_KILL, news->worker, news->incarnation);
+	} else if (news->kind == KEEPER_BORN) {
+		crew__keeper_born(p, news, birth);
 	} else if (known && news->kind == WORKER_UNBORN && seat->state == SEAT_ASKED) {
 		hopeless = unborn(p, news->worker) && !p->closing;
 		crew__keep_ticking(p);
@@ -207,55 +209,10 @@ static void on_death(struct process_executor *p, uint32_t worker)
 	pthread_mutex_unlock(&p->lock);
 }
 
-/* How the zygote ended, if the host lets us know: it may reap children that are not its own, or have the kernel do it. */
-static struct cause autopsy(struct process_executor *p)
-{
-	siginfo_t info = { 0 };
-
-	if (waitid(P_PIDFD, (id_t)p->zygote_pidfd, &info, WEXITED) || info.si_pid == 0)
-		return (struct cause){ 0 };
-	return (struct cause){ .code = info.si_code, .status = info.si_status };
-}
-
-/* Without it there can be no more workers, and those there are die with it. */
-static void on_zygote_death(struct process_executor *p)
-{
-	struct cause cause, killed = { .code = CLD_KILLED, .status = SIGKILL };
-	bool closing;
-
-	epoll_ctl(p->epoll, EPOLL_CTL_DEL, p->socket, NULL);
-	pthread_mutex_lock(&p->lock);
-	closing = p->closing;
-	p->failed = true;
-	pthread_mutex_unlock(&p->lock);
-	cause = autopsy(p);
-	p->zygote_reaped = true;
-	for (uint32_t i = 0; i < p->ring.geometry.workers; i++) {
-		struct pollfd dead = { p->seats[i].pidfd, POLLIN, 0 };
-
-		if (p->seats[i].pidfd < 0)
-			continue;
-		crew__seat_kill(&p->seats[i], SIGKILL);
-		while (poll(&dead, 1, -1) < 0 && errno == EINTR)
-			;
-		crew__bury(p, i, killed);
-	}
-	if (!closing)
-		crew__give_up(p, CREW_EBROKEN, NULL, "the process that forks the workers (%d) %s %d", (int)p->zygote,
-			      cause.code == CLD_EXITED ? "exited with status" : cause.code ? "was killed by signal" : "died, status",
-			      cause.status);
-}
-
 static void on_zygote(struct process_executor *p)
 {
-	struct birth birth;
-	struct news news;
-	int rc;
-
-	while ((rc = crew__zygote_read(p->socket, true, &news, &birth)) == 1)
-		crew__news(p, &news, &birth);
-	if (rc < 0)
-		on_zygote_death(p);
+	if (!crew__hear(p))
+		crew__succeed_zygote(p);
 }
 
 /* ---- the loop ---- */
@@ -274,6 +231,8 @@ static void handle(struct process_executor *p, uint32_t from)
 		crew__output_run(p);
 	else if (from == FROM_ZYGOTE)
 		on_zygote(p);
+	else if (from == FROM_KEEPER)
+		crew__keeper_died(p);
 	else
 		on_death(p, from);
 }
@@ -318,6 +277,18 @@ static int add(struct process_executor *p, int fd, uint32_t from)
 	return epoll_ctl(p->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
 
+int crew__engine_watch_zygote(struct process_executor *p)
+{
+	int rc = add(p, p->zygote.socket, FROM_ZYGOTE);
+
+	return rc ? rc : add(p, p->zygote.pidfd, FROM_ZYGOTE);
+}
+
+void crew__engine_watch_keeper(struct process_executor *p)
+{
+	add(p, p->keeper.pidfd, FROM_KEEPER); /* if that fails, its death goes unnoticed until it is needed */
+}
+
 int crew__engine_start(struct process_executor *p)
 {
 	sigset_t all, old;
@@ -328,7 +299,7 @@ int crew__engine_start(struct process_executor *p)
 	if (rc == 0)
 		rc = add(p, p->alarm, FROM_ALARM);
 	if (rc == 0)
-		rc = add(p, p->socket, FROM_ZYGOTE);
+		rc = crew__engine_watch_zygote(p);
 	if (rc)
 		return rc;
 	sigfillset(&all);

@@ -20,40 +20,6 @@
 
 enum { ROW = 32 };
 
-/* ---- numbers for tasks ---- */
-
-static uint32_t slot_for(const struct process_executor *p, const crew_task *task)
-{
-	uint32_t i = (uint32_t)(((uintptr_t)task >> 4) * 0x9e3779b97f4a7c15ull >> 40) % (2 * TASKS_MAX);
-
-	while (p->task_table[i].task && p->task_table[i].task != task)
-		i = (i + 1) % (2 * TASKS_MAX);
-	return i;
-}
-
-/* Under the lock. -errno, CREW_ENOTASK. */
-static int number_of(struct process_executor *p, const crew_task *task, uint32_t *ret)
-{
-	uint32_t i = slot_for(p, task);
-	struct task_identity *identity = &p->ring.tasks[p->task_count];
-	int rc;
-
-	if (p->task_table[i].task) {
-		*ret = p->task_table[i].number;
-		return 0;
-	}
-	if (p->task_count == TASKS_MAX)
-		return -ENOSPC;
-	rc = crew__mapping_populate(&p->mappings[0], (size_t)((unsigned char *)identity - p->mappings[0].base), sizeof *identity);
-	if (rc == 0)
-		rc = crew__identify(task, identity); /* published by the ticket of the first cell that names it */
-	if (rc)
-		return rc;
-	p->task_table[i] = (struct task_slot){ task, p->task_count };
-	*ret = p->task_count++;
-	return 0;
-}
-
 static int number_at(struct process_executor *p, struct process_port *port, const crew_task *task, uint32_t *ret)
 {
 	int rc;
@@ -62,9 +28,7 @@ static int number_at(struct process_executor *p, struct process_port *port, cons
 		*ret = port->number;
 		return 0;
 	}
-	pthread_mutex_lock(&p->lock);
-	rc = number_of(p, task, ret);
-	pthread_mutex_unlock(&p->lock);
+	rc = crew__task_number(p, task, ret);
 	if (rc == 0) {
 		port->task = task;
 		port->number = *ret;

@@ -138,13 +138,37 @@ bool crew__job_stopping(struct context *c)
 	return word_is_of(word, w->ticket) && (word & WORD_STOP);
 }
 
-static const crew_task *task_at(struct worker *w, uint32_t number)
+/* NULL: it cannot be had here, *ret_why says why not. */
+static const crew_task *look_up(const struct worker *w, uint32_t number, const char **ret_why)
 {
-	if (number >= TASKS_MAX)
-		return NULL;
-	if (!w->tasks[number])
-		w->tasks[number] = crew__identified(&w->ring->tasks[number]);
-	return w->tasks[number];
+	const struct numbered_task *entry = &w->ring->tasks[number];
+	const crew_task *task = crew__identified(&entry->id);
+
+	if (task)
+		return task;
+	*ret_why = crew__identity_load(&entry->id, entry->path.size ? (const char *)w->ring->in + entry->path.offset : "");
+	return *ret_why ? NULL : crew__identified(&entry->id);
+}
+
+static const crew_task *task_at(struct worker *w, uint32_t number, const char **ret_why)
+{
+	*ret_why = "what is there has another name";
+	if (number < TASKS_MAX && !w->tasks[number])
+		w->tasks[number] = look_up(w, number, ret_why);
+	return number < TASKS_MAX ? w->tasks[number] : NULL;
+}
+
+static void answer_missing(struct worker *w, const char *why)
+{
+	crew_error *error = crew__error_make(NULL, CREW_ENOTASK, "no such task in the worker: %s", why);
+
+	if (error == crew__error_no_memory()) {
+		answer_code(w, CREW_ENOTASK);
+		return;
+	}
+	error->worker = getpid();
+	answer_error(w, error);
+	crew__error_free(error);
 }
 
 /* Room for a struct of arguments and, behind it, a result. NULL: no memory. */
@@ -270,10 +294,11 @@ static void run_plain(struct worker *w, const crew_task *task, const struct job 
 
 void crew__job_run(struct worker *w, const struct job *job)
 {
-	const crew_task *task = task_at(w, job->task);
+	const char *why;
+	const crew_task *task = task_at(w, job->task, &why);
 
 	if (unlikely(!task)) {
-		answer_code(w, CREW_ENOTASK);
+		answer_missing(w, why);
 		return;
 	}
 	if (unlikely(job->deadline != NEVER) && crew__now() >= job->deadline) {

@@ -20,6 +20,7 @@
 struct head {
 	uint64_t magic, size;
 	struct task_identity task;
+	struct module_file file; /* where the child may load it from */
 };
 
 /* The child writes all but state, then state; the creator reads them when the child is gone. */
@@ -78,7 +79,7 @@ int crew__letter_write(int fd, const crew_task *task, const void *arguments)
 	struct head head = { .magic = LETTER_MAGIC };
 	size_t size;
 	void *run;
-	int rc = crew__identify(task, &head.task);
+	int rc = crew__identify(task, &head.task, &head.file);
 
 	if (rc == 0)
 		rc = crew__packed_size(task, arguments, NULL, &size);
@@ -107,7 +108,10 @@ int crew__letter_read(int fd, const crew_task **ret_task, void **ret_arguments)
 		return rc;
 	if (head.magic != LETTER_MAGIC || head.size > INT64_MAX)
 		return CREW_EPROTO;
+	head.file.path[sizeof head.file.path - 1] = 0;
 	task = crew__identified(&head.task);
+	if (!task && !crew__identity_load(&head.task, head.file.path))
+		task = crew__identified(&head.task);
 	if (!task)
 		return CREW_ENOTASK;
 	run = malloc(head.size + 16);

@@ -136,21 +136,29 @@ void crew__mapping_unmap(const struct mapping *m, size_t offset, size_t n)
 	munmap(m->base + offset, n);
 }
 
-void *crew__mapping_adopt(const struct mapping *m, bool writable)
+/* A descriptor that was opened for reading cannot be mapped otherwise, not even by mprotect(). */
+int crew__mapping_restrict(struct mapping *m)
 {
 	char path[32];
-	void *base;
-	int fd = m->fd;
+	int fd;
 
-	if (!writable) { /* a descriptor that was opened for reading cannot be mapped otherwise, not even by mprotect() */
-		snprintf(path, sizeof path, "/proc/self/fd/%d", m->fd);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			fd = m->fd; /* no /proc: mapped read-only all the same */
-	}
-	base = mmap(m->base, m->size, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED | MAP_NORESERVE, fd, 0);
-	if (fd != m->fd)
-		close(fd);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", m->fd);
+	fd = crew__fd_keep(open(path, O_RDONLY | O_CLOEXEC));
+	if (fd < 0)
+		return fd == -EMFILE || fd == -ENFILE ? fd : 0;
 	close(m->fd);
+	m->fd = fd;
+	return 0;
+}
+
+void *crew__mapping_adopt(const struct mapping *m, bool writable)
+{
+	struct mapping own = *m;
+	void *base;
+
+	if (!writable)
+		crew__mapping_restrict(&own); /* if not: mapped read-only all the same */
+	base = mmap(own.base, own.size, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED | MAP_NORESERVE, own.fd, 0);
+	close(own.fd);
 	return base == MAP_FAILED ? NULL : base;
 }

@@ -27,6 +27,9 @@ void crew__mapping_punch(const struct mapping *m, size_t offset, size_t n);
 /* And its addresses, for good. n may be 0. */
 void crew__mapping_unmap(const struct mapping *m, size_t offset, size_t n);
 
+/* Only for reading from now on: a descriptor of that kind in place of its own. Where there is no /proc it stays what it was. -errno. */
+int crew__mapping_restrict(struct mapping *m);
+
 /* In a forked process: map it (where the parent has it, if that is free there) and close the fd. NULL on failure. */
 void *crew__mapping_adopt(const struct mapping *m, bool writable);
 

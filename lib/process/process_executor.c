@@ -29,56 +29,26 @@
 #include "base/futex.h"
 #include "core/registry.h"
 #include "ipc/family.h"
+#include "process/execution.h"
+#include "process/parcel.h"
 #include "process/process_executor.h"
 #include "thread/thread_pool.h"
-
-/* ThreadSanitizer has a thread of its own, and two in the child of a process that had none yet. */
-#if defined(__SANITIZE_THREAD__)
-#define SANITIZER_THREADS 2
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SANITIZER_THREADS 2
-#endif
-#endif
-#ifndef SANITIZER_THREADS
-#define SANITIZER_THREADS 0
-#endif
 
 #define EXIT_MS 2000 /* for the zygote to end when the program does */
 
 static const struct executor_ops process_ops;
-
-/* ---- is it safe to fork? ---- */
-
-static uint32_t thread_count(void)
-{
-	struct stat st;
-
-	return stat("/proc/self/task", &st) == 0 && st.st_nlink > 2 ? (uint32_t)st.st_nlink - 2 : 1;
-}
-
-/* Other threads than ours? One that was joined a moment ago may still be counted: the kernel takes it down after its joiner was woken, and tells
-   nobody when it has; so a count that is too high is looked at again for a while. */
-static bool is_threaded(void)
-{
-	const struct timespec pause = { 0, 1000000 };
-
-	for (int i = 0; i < 50; i++) {
-		if (thread_count() <= 1 + SANITIZER_THREADS + ck_pr_load_32(&crew__service_threads))
-			return false;
-		nanosleep(&pause, NULL);
-	}
-	return true;
-}
 
 /* ---- opening ---- */
 
 static int check(const struct crew_processes_options *o, struct worker_plan *plan)
 {
 	if (o->workers < 0 || o->workers > WORKERS_MAX || o->max_tasks_per_child < 0 || o->grace_ms < 0 || o->task_timeout_ms < 0 || o->retries < 0 ||
-	    (o->start != CREW_START_DEFAULT && o->start != CREW_START_FORK) || o->reserved_ ||
+	    o->start > CREW_START_SPAWN || o->reserved_ ||
 	    (o->stack_size && o->stack_size < (size_t)PTHREAD_STACK_MIN))
 		return -EINVAL;
+	plan->start = o->start == CREW_START_DEFAULT ? CREW_START_SERVER : o->start;
+	if (plan->start != CREW_START_FORK && o->arg && !o->arg_size)
+		return CREW_EPOINTER;
 	plan->placed = o->cpus != NULL;
 	if (o->cpus && crew__cpus_parse(o->cpus, &plan->cpus))
 		return -EINVAL;
@@ -105,7 +75,7 @@ static int open_memory(struct process_executor *p, uint32_t workers)
 	if (rc == 0)
 		rc = crew__mapping_open(&p->mappings[2], "crew-blocks", g.blocks_size);
 	if (rc == 0) /* the identities of tasks get their pages when they are made */
-		rc = crew__mapping_populate(&p->mappings[0], 0, g.pub_used - TASKS_MAX * sizeof(struct task_identity));
+		rc = crew__mapping_populate(&p->mappings[0], 0, g.pub_used - TASKS_MAX * sizeof(struct numbered_task));
 	if (rc == 0)
 		rc = crew__mapping_populate(&p->mappings[1], 0, g.rw_used);
 	if (rc)
@@ -125,8 +95,7 @@ static int open_books(struct process_executor *p)
 
 	p->entries = calloc(g->slots, sizeof *p->entries);
 	p->seats = calloc(g->workers, sizeof *p->seats);
-	p->task_table = calloc(2 * TASKS_MAX, sizeof *p->task_table);
-	if (!p->entries || !p->seats || !p->task_table)
+	if (!p->entries || !p->seats || crew__task_book_init(&p->tasks))
 		return -ENOMEM;
 	for (uint32_t i = 0; i < g->workers; i++) {
 		p->seats[i].pidfd = p->seats[i].output.fd = -1;
@@ -160,8 +129,10 @@ static int open_zygote(struct process_executor *p)
 		return p->bell;
 	p->plan.ring = p->ring;
 	p->plan.bell = p->bell;
-	fflush(NULL); /* or the workers would print it again */
-	return crew__zygote_fork(&p->plan, p->mappings, &p->socket, &p->zygote_pidfd, &p->zygote);
+	p->plan.incarnation = 1;
+	if (p->plan.start == CREW_START_FORK)
+		fflush(NULL); /* or the workers would print it again */
+	return crew__zygote_open(&p->plan, p->mappings, NULL, &p->zygote);
 }
 
 /* Hear of every worker. */
@@ -172,7 +143,7 @@ static int open_workers(struct process_executor *p)
 	int rc = 0;
 
 	for (uint32_t heard = 0; rc == 0 && heard < p->ring.geometry.workers; heard += news.kind != WORKER_DEAD) {
-		rc = crew__zygote_read(p->socket, false, &news, &birth);
+		rc = crew__zygote_read(p->zygote.socket, false, &news, &birth);
 		if (rc < 0)
 			return -ECHILD;
 		if (news.kind == WORKER_UNBORN)
@@ -192,7 +163,7 @@ static int open_workers(struct process_executor *p)
 
 static void free_all(struct process_executor *p)
 {
-	const int fds[] = { p->bell, p->timer, p->alarm, p->epoll, p->socket, p->zygote_pidfd };
+	const int fds[] = { p->bell, p->timer, p->alarm, p->epoll };
 
 	for (uint32_t i = 0; p->seats && i < p->ring.geometry.workers; i++) {
 		if (p->seats[i].pidfd >= 0)
@@ -212,28 +183,17 @@ static void free_all(struct process_executor *p)
 	crew__backlog_fini(&p->backlog);
 	crew__timetable_fini(p);
 	crew__output_fini(p);
-	free(p->entries), free(p->seats), free(p->task_table);
+	crew__task_book_fini(&p->tasks);
+	free(p->entries), free(p->seats);
+	pthread_mutex_destroy(&p->succession);
 	pthread_mutex_destroy(&p->lock);
-}
-
-static void reap_zygote(struct process_executor *p)
-{
-	siginfo_t info;
-
-	if (p->zygote_pidfd >= 0 && !p->zygote_reaped)
-		while (waitid(P_PIDFD, (id_t)p->zygote_pidfd, &info, WEXITED) && errno == EINTR)
-			; /* ECHILD: the host, or the kernel for it, was faster */
-	p->zygote_reaped = true;
 }
 
 static crew_executor *failed(struct process_executor *p, int rc, const char *what)
 {
-	if (p->zygote_pidfd >= 0) {
-		if (p->socket >= 0)
-			close(p->socket); /* it kills its workers and ends */
-		p->socket = -1;
-		reap_zygote(p);
-	}
+	if (p->zygote.socket >= 0)
+		shutdown(p->zygote.socket, SHUT_RDWR); /* it kills its workers and ends */
+	crew__zygote_bury(&p->zygote);
 	crew__registry_remove(&p->base);
 	crew__callbacks_fini(&p->callbacks);
 	free_all(p);
@@ -249,12 +209,15 @@ static struct process_executor *executor_new(const char *name)
 	if (!p)
 		return NULL;
 	memset(p, 0, sizeof *p);
-	p->bell = p->timer = p->alarm = p->epoll = p->socket = p->zygote_pidfd = -1;
+	p->bell = p->timer = p->alarm = p->epoll = -1;
+	p->zygote = ZYGOTE_LINK_NULL;
+	p->keeper = SERVER_NULL;
 	for (int i = 0; i < 3; i++)
 		p->mappings[i] = MAPPING_NULL;
 	p->timetable.armed = NEVER;
 	crew__output_init(&p->relay);
 	pthread_mutex_init(&p->lock, NULL);
+	pthread_mutex_init(&p->succession, NULL);
 	crew__callbacks_init(&p->callbacks);
 	if (crew__executor_init(&p->base, &process_ops, name)) {
 		free(p);
@@ -271,9 +234,10 @@ crew_executor *crew_processes_open(const struct crew_processes_options *options,
 
 	if (rc)
 		return crew__executor_failed(&process_ops, rc, "an option that this version does not know");
-	if (o.start == CREW_START_DEFAULT && is_threaded())
-		return crew__executor_failed(&process_ops, CREW_ETHREADED, "%s (.start = CREW_START_FORK does it all the same)",
-					     crew_strerror(CREW_ETHREADED));
+	if (crew__execution_pending())
+		return crew__executor_failed(&process_ops, CREW_EINIT, "an executor was opened before crew_init() in a process that was executed to be a worker");
+	if (o.start == CREW_START_SPAWN && (rc = crew__execution_check()) != 0)
+		return crew__executor_failed(&process_ops, rc, "%s", rc == CREW_EINIT ? crew_strerror(rc) : "the program cannot be executed again: /proc is missing");
 	p = executor_new(o.name);
 	if (!p)
 		return crew__executor_failed(&process_ops, -ENOMEM, "no memory for an executor");
@@ -288,18 +252,21 @@ crew_executor *crew_processes_open(const struct crew_processes_options *options,
 		rc = open_books(p);
 	if (rc == 0)
 		rc = crew__family_join(); /* so that handles made later are known in the workers */
+	if (rc == 0)
+		rc = crew__plan_publish(p, o.arg_size);
 	if (rc)
-		return failed(p, rc, "no shared memory for the workers");
+		return failed(p, rc, rc == CREW_EPOINTER ? "the initializer or finalizer is no function of a module" : "no shared memory for the workers");
 	rc = open_zygote(p);
 	if (rc == 0)
 		rc = open_engine(p);
 	if (rc == 0)
 		rc = open_workers(p);
 	if (rc)
-		return failed(p, rc, "the workers could not be forked");
+		return failed(p, rc, rc == CREW_ETHREADED ? "no server for the workers (crew_init() first in main() would help)" : "the workers could not be forked");
 	rc = crew__engine_start(p);
 	if (rc)
 		return failed(p, rc, "the engine thread could not be started");
+	crew__keeper_wanted(p);
 	return &p->base;
 }
 
@@ -318,16 +285,27 @@ static void process_shutdown(crew_executor *ex, uint64_t deadline, bool kill)
 /* Wait for the end of the zygote, which waits for its workers. A worker that does not come (a finalizer that hangs, a stopped process) is killed. */
 static void await_zygote(struct process_executor *p)
 {
-	struct pollfd end = { p->zygote_pidfd, POLLIN, 0 };
-
-	crew__zygote_ask(p->socket, ZYGOTE_QUIT, 0, 0);
-	while (poll(&end, 1, (int)(p->grace / MS_TO_NS)) != 1) {
+	if (p->zygote.pidfd < 0)
+		return;
+	crew__zygote_ask(p->zygote.socket, ZYGOTE_QUIT, 0, 0);
+	while (crew__parcel_await(p->zygote.pidfd, (int)(p->grace / MS_TO_NS))) {
 		pthread_mutex_lock(&p->lock);
 		for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
 			crew__seat_kill(&p->seats[i], SIGKILL);
 		pthread_mutex_unlock(&p->lock);
-		crew__zygote_ask(p->socket, ZYGOTE_QUIT, 0, 0);
+		crew__zygote_ask(p->zygote.socket, ZYGOTE_QUIT, 0, 0);
 	}
+}
+
+/* Whoever is whose parent goes last, so that it can reap the other. */
+static void end_helpers(struct process_executor *p)
+{
+	bool zygote_first = p->zygote.status >= 0;
+
+	if (zygote_first)
+		await_zygote(p);
+	crew__server_end(&p->keeper);
+	await_zygote(p);
 }
 
 static void process_close(crew_executor *ex)
@@ -340,9 +318,10 @@ static void process_close(crew_executor *ex)
 	ck_pr_store_32(&p->ring.pub->stop, 1);
 	ck_pr_fence_memory(); /* pairs with the barrier in park (process_worker.c) */
 	crew__wake_workers(p);
-	await_zygote(p);
+	crew__succession_close(p);
+	end_helpers(p);
 	crew__engine_stop(p); /* so long it has buried, and passed on what they wrote */
-	reap_zygote(p);
+	crew__zygote_bury(&p->zygote);
 	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
 		crew__doom_end(p, i); /* those whose burial was left undone */
 	crew__callbacks_fini(&p->callbacks);
@@ -368,17 +347,20 @@ static void end_engine(struct process_executor *p)
 static void process_exit(crew_executor *ex)
 {
 	struct process_executor *p = process_executor_of(ex);
-	struct pollfd zygote = { p->zygote_pidfd, POLLIN, 0 };
-	siginfo_t info;
 
 	end_engine(p);
-	shutdown(p->socket, SHUT_RDWR);
-	if (poll(&zygote, 1, EXIT_MS) != 1) {
+	if (p->keeper.socket >= 0)
+		shutdown(p->keeper.socket, SHUT_RDWR);
+	if (p->zygote.pidfd < 0)
+		return;
+	shutdown(p->zygote.socket, SHUT_RDWR);
+	if (crew__parcel_await(p->zygote.pidfd, EXIT_MS)) {
 		for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
 			crew__seat_kill(&p->seats[i], SIGKILL);
-		syscall(SYS_pidfd_send_signal, p->zygote_pidfd, SIGKILL, NULL, 0);
+		syscall(SYS_pidfd_send_signal, p->zygote.pidfd, SIGKILL, NULL, 0);
 	}
-	waitid(P_PIDFD, (id_t)p->zygote_pidfd, &info, WEXITED);
+	if (p->zygote.status < 0)
+		waitid(P_PIDFD, (id_t)p->zygote.pidfd, &(siginfo_t){ 0 }, WEXITED);
 }
 
 /* ---- asking ---- */

@@ -10,7 +10,7 @@
  * completing it. Taking it out is what "exactly once" means here. Completion itself (values copied, sleepers woken, callbacks) is done
  * without the lock, from a batch.
  *
- * Lock order: lock → an arena's mutex; lock → the callback queue's. Core's mutexes are never held around ours but the executor's own.
+ * Lock order: succession → lock; lock → an arena's mutex; lock → the callback queue's. Core's mutexes are never held around ours but the executor's own.
  */
 #ifndef CREW_LIB_PROCESS_EXECUTOR_H
 #define CREW_LIB_PROCESS_EXECUTOR_H
@@ -86,7 +86,7 @@ struct relay {
 };
 
 /* What an event of the engine's is about; a seat is its index. */
-enum { FROM_BELL = WORKERS_MAX, FROM_TIMER, FROM_ALARM, FROM_ZYGOTE, FROM_OUTPUT };
+enum { FROM_BELL = WORKERS_MAX, FROM_TIMER, FROM_ALARM, FROM_ZYGOTE, FROM_KEEPER, FROM_OUTPUT };
 
 /* The place of one worker, which several have one after the other. */
 struct seat {
@@ -174,9 +174,19 @@ struct callback_queue {
 	size_t count, capacity;
 };
 
-struct task_slot {
-	const crew_task *task; /* NULL: free */
-	uint32_t number;
+/* What tasks are called in shared memory. */
+struct task_book {
+	struct task_slot {
+		const crew_task *task; /* NULL: free */
+		uint32_t number;
+	} *slots; /* open addressing by descriptor address */
+	uint32_t count;
+	struct task_module {
+		struct task_module *next;
+		struct extent path; /* in the arena of pub */
+		void *hold;	    /* keeps it loaded, so that its addresses stay its own */
+		uint64_t id;
+	} *modules;
 };
 
 struct backlog {
@@ -202,12 +212,16 @@ struct process_executor {
 	struct mapping mappings[3];
 	struct arena in, blocks;
 	struct result_store *store; /* owns mappings[1] from its opening on */
-	int bell, timer, alarm, epoll, socket, zygote_pidfd;
-	pid_t zygote;
+	int bell, timer, alarm, epoll;
 	uint64_t grace;
 	uint32_t retries; /* of tasks that do not say how many */
 	pthread_t engine;
-	bool engine_started, zygote_reaped; /* engine, opener, closer */
+	bool engine_started; /* opener, closer */
+	/* opener, engine; once it is `closing` the closer, who takes `succession` first */
+	pthread_mutex_t succession;
+	struct zygote_link zygote;
+	struct server keeper; /* of FORK: where another zygote comes from */
+	uint32_t zygotes_lost; /* since a worker last got ready */
 	/* guarded by lock */
 	pthread_mutex_t lock CREW__ALIGNED;
 	uint64_t tail;	    /* the next ticket */
@@ -216,8 +230,7 @@ struct process_executor {
 	struct seat *seats;
 	struct backlog backlog;
 	struct timetable timetable;
-	struct task_slot *task_table; /* open addressing by descriptor address */
-	uint32_t task_count;
+	struct task_book tasks;
 	size_t outstanding;	      /* not completed */
 	size_t of_epoch[EPOCHS];
 	uint64_t epoch;
@@ -279,6 +292,18 @@ static inline uint64_t mark_waiting(uint32_t index)
 {
 	return (uint64_t)index << 1 | 1;
 }
+
+/* ---- task_book.c ---- */
+int crew__task_book_init(struct task_book *book); /* -ENOMEM */
+void crew__task_book_fini(struct task_book *book); /* may unload modules, whose destructors run */
+/* The number of a task; not under the lock. -errno, CREW_ENOTASK. */
+int crew__task_number(struct process_executor *p, const crew_task *task, uint32_t *ret);
+/* Put the path of a module where workers can read it; ret->size is 0 for the program itself. While nobody else has the executor. -ENOMEM. */
+int crew__module_publish(struct process_executor *p, uint64_t module, const struct module_file *file, struct extent *ret);
+
+/* ---- worker_plan.c ---- */
+/* Put what the plan's pointers mean where workers can find it. CREW_EPOINTER: a function that is in no module. -errno. */
+int crew__plan_publish(struct process_executor *p, size_t argument_size);
 
 /* ---- intake.c ---- */
 int crew__process_submit(crew_executor *ex, struct port *port, crew_future *f, const void *arguments);
@@ -373,6 +398,21 @@ void crew__keep_ticking(struct process_executor *p);
 /* Whatever the zygote says. The birth's descriptors are taken over. */
 void crew__news(struct process_executor *p, const struct news *news, struct birth *birth);
 
+int crew__engine_watch_zygote(struct process_executor *p); /* -errno */
+void crew__engine_watch_keeper(struct process_executor *p);
+
+/* ---- succession.c: engine only, but for the opener's first calls ---- */
+/* Read what the zygote says. False: it is dead. */
+bool crew__hear(struct process_executor *p);
+/* It is dead: bury it and its workers, get another one, or give up. */
+void crew__succeed_zygote(struct process_executor *p);
+/* Ask for a keeper, if the start method needs one. */
+void crew__keeper_wanted(struct process_executor *p);
+void crew__keeper_born(struct process_executor *p, const struct news *news, struct birth *birth);
+void crew__keeper_died(struct process_executor *p);
+/* It is `closing`: from now on zygote and keeper are the closer's alone. */
+void crew__succession_close(struct process_executor *p);
+
 /* ---- burial.c ---- */
 struct cause {
 	int code, status; /* as waitid's; code 0: unknown */
@@ -380,6 +420,7 @@ struct cause {
 	long max_rss_kib;
 };
 void crew__bury(struct process_executor *p, uint32_t worker, struct cause cause);
+bool crew__is_ready(const struct process_executor *p, uint32_t worker); /* it has been initialized */
 void crew__sweep(struct process_executor *p);
 /* Nothing can run any more: every future fails with `code`; not under the lock. output: what was said last, or NULL. */
 void crew__give_up(struct process_executor *p, int code, const char *output, const char *format, ...) CREW_PRINTF(4, 5);

@@ -378,6 +378,7 @@ static _Noreturn void live(struct worker *w)
 	const struct worker_plan *plan = w->plan;
 	int code;
 
+	set_phase(w, WORKER_STARTING);
 	settle_down(plan, w->index);
 	w->generation = crew__fork_generation;
 	w->average = ck_pr_load_32(&w->ring->rw->average);
@@ -387,7 +388,9 @@ static _Noreturn void live(struct worker *w)
 	crew__context_init(&w->context, crew_inline_open(), (int)w->index);
 	w->context.stopping = crew__job_stopping;
 	w->context.backend = w;
-	code = plan->initializer ? plan->initializer(plan->arg, (int)w->index) : 0;
+	code = crew__plan_settle(w->plan);
+	if (code == 0 && plan->initializer)
+		code = plan->initializer(plan->arg, (int)w->index);
 	if (code) {
 		w->report->code = code;
 		set_phase(w, WORKER_REFUSED);

@@ -31,7 +31,7 @@ struct rooms {
 
 struct worker {
 	struct ring *ring;
-	const struct worker_plan *plan;
+	struct worker_plan *plan;
 	struct orders *orders;
 	struct report *report;
 	uint32_t index, incarnation;

@@ -53,8 +53,8 @@ static void lay_out(struct ring *r, const struct geometry *g, unsigned char *pub
 	at = round_up(at + g->workers * sizeof(struct orders), sizeof(struct cell));
 	r->cells = (struct cell *)(pub + at);
 	at += g->slots * sizeof(struct cell);
-	r->tasks = (struct task_identity *)(pub + at);
-	*pub_used = round_up(at + TASKS_MAX * sizeof(struct task_identity), ARENA_ALIGNMENT);
+	r->tasks = (struct numbered_task *)(pub + at);
+	*pub_used = round_up(at + TASKS_MAX * sizeof(struct numbered_task), ARENA_ALIGNMENT);
 	r->in = pub + *pub_used;
 
 	r->rw = (struct rw *)rw;

@@ -115,6 +115,11 @@ enum {
 };
 #define STOCK_UNIT ((uint64_t)1 << 16)
 #define STOCK_KEPT (STOCK_UNITS * STOCK_UNIT) /* a larger stock is for one result */
+/* What a number of a task means; written before the first cell that names it. */
+struct numbered_task {
+	struct task_identity id;
+	struct extent path; /* of its module, in the arena of pub, with its 0; size 0: the program's own */
+};
 
 /* How a task ended, written by its worker. `ticket` is stored last. */
 struct answer {
@@ -200,7 +205,7 @@ struct ring {
 	struct pub *pub;
 	struct rw *rw;
 	struct orders *orders;
-	struct task_identity *tasks;
+	struct numbered_task *tasks;
 	struct cell *cells;
 	struct report *reports;
 	uint64_t *claims;

@@ -155,14 +155,18 @@ static int make_by(bool execute, struct server *ret)
 		close(pair[1]);
 		ret->pidfd = rc ? -1 : crew__fd_keep((int)syscall(SYS_pidfd_open, ret->pid, 0));
 		if (rc == 0 && ret->pidfd < 0) {
-			rc = ret->pidfd; /* it sees the socket close, and ends */
-			ret->pidfd = -1;
+			rc = ret->pidfd;
+			shutdown(pair[0], SHUT_RDWR); /* it sees that, and ends */
+			while (waitpid(ret->pid, NULL, 0) < 0 && errno == EINTR)
+				;
 		}
-		ret->socket = rc ? -1 : pair[0];
-		if (rc)
+		if (rc) {
 			close(pair[0]);
-		else
+			*ret = SERVER_NULL;
+		} else {
+			ret->socket = pair[0];
 			limit_sends(pair[0]);
+		}
 	}
 	if (host >= 0)
 		close(host);

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -30,8 +31,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "process/execution.h"
+#include "process/parcel.h"
+
 struct zygote {
 	struct worker_plan *plan;
+	struct mapping mappings[3]; /* of SPAWN: their descriptors, pub's for reading only; else no longer open */
 	int socket, host, signals;
 	pid_t self;
 	pid_t *pids;		/* by worker; 0: none */
@@ -90,6 +95,15 @@ static void tell(struct zygote *z, const struct news *news, const struct birth *
 	}
 }
 
+static _Noreturn void execute_worker(struct zygote *z, uint32_t index, uint32_t incarnation)
+{
+	const int fds[] = { z->mappings[0].fd, z->mappings[1].fd, z->mappings[2].fd, z->plan->bell };
+	struct worker_call call = { *z->plan, index, incarnation };
+	const struct child_request request = { CHILD_WORKER, &call, sizeof call, fds, 4 };
+
+	crew__execution_become(&request);
+}
+
 /* In the child: nothing of the zygote's stays open, and if the zygote is gone already, so are we. */
 static _Noreturn void become_worker(struct zygote *z, uint32_t index, uint32_t incarnation, const int output[2])
 {
@@ -108,6 +122,8 @@ static _Noreturn void become_worker(struct zygote *z, uint32_t index, uint32_t i
 	}
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (z->plan->start == CREW_START_SPAWN)
+		execute_worker(z, index, incarnation);
 	crew__worker_main(z->plan, index, incarnation);
 }
 
@@ -208,6 +224,43 @@ static void reap(struct zygote *z)
 	}
 }
 
+/* The image of the program at the open, kept for zygotes to come; nothing of this executor's stays in it. */
+static _Noreturn void become_keeper(struct zygote *z, int socket)
+{
+	const struct ring *ring = &z->plan->ring;
+
+	munmap(ring->pub, ring->geometry.pub_size);
+	munmap(ring->rw, ring->geometry.rw_size);
+	munmap(ring->blocks, ring->geometry.blocks_size);
+	close(z->plan->bell);
+	close(z->socket);
+	close(z->signals);
+	crew__server_serve(socket, z->host, true);
+}
+
+/* Failing to is no harm yet. */
+static void fork_keeper(struct zygote *z)
+{
+	struct news news = { .kind = KEEPER_BORN };
+	struct birth birth = { -1, -1 };
+	int pair[2];
+
+	if (crew__parcel_pair(pair))
+		return;
+	news.pid = fork();
+	if (news.pid == 0) {
+		close(pair[0]);
+		become_keeper(z, pair[1]);
+	}
+	close(pair[1]);
+	birth.pidfd = news.pid > 0 ? pidfd_open(news.pid) : -1;
+	birth.output = pair[0];
+	if (birth.pidfd >= 0)
+		tell(z, &news, &birth);
+	close_if(birth.pidfd);
+	close(pair[0]); /* a keeper that nobody heard of sees that, and ends */
+}
+
 static void obey(struct zygote *z)
 {
 	struct order order;
@@ -219,6 +272,8 @@ static void obey(struct zygote *z)
 		return;
 	if (order.kind == ZYGOTE_FORK)
 		fork_worker(z, order.worker, order.incarnation);
+	else if (order.kind == ZYGOTE_KEEPER)
+		fork_keeper(z);
 	else if (order.kind == ZYGOTE_QUIT)
 		z->quitting = true;
 	else if (z->pids[order.worker] > 0 && z->incarnations[order.worker] == order.incarnation)
@@ -239,7 +294,7 @@ static _Noreturn void serve(struct zygote *z)
 	struct signalfd_siginfo child;
 
 	for (uint32_t i = 0; i < z->plan->ring.geometry.workers; i++)
-		fork_worker(z, i, 1);
+		fork_worker(z, i, z->plan->incarnation);
 	while (!z->quitting || !childless(z)) {
 		poll(fds, 3, -1);
 		if (fds[2].revents)
@@ -250,15 +305,18 @@ static _Noreturn void serve(struct zygote *z)
 		if (fds[0].revents)
 			obey(z);
 	}
+	reap(z); /* a keeper that ended before us */
 	_exit(0);
 }
 
-/* Every disposition as after exec, but SIGINT ignored: Ctrl-C is the host's to deal with. All is blocked already. */
+/* Every disposition as after exec, but SIGINT ignored: Ctrl-C is the host's to deal with. Nothing is delivered here. */
 static void set_signals(struct zygote *z)
 {
 	struct sigaction action = { .sa_handler = SIG_DFL };
-	sigset_t child;
+	sigset_t all, child;
 
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
 	for (int i = 1; i < NSIG; i++)
 		if (i != SIGKILL && i != SIGSTOP)
 			sigaction(i, &action, NULL);
@@ -269,99 +327,47 @@ static void set_signals(struct zygote *z)
 	z->signals = crew__fd_keep(signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
-static _Noreturn void zygote_main(struct zygote *z, const struct mapping mappings[3])
+/* Map all of it at our own addresses, or keep it for workers that are executed. False: it cannot be done. */
+static bool take_memory(struct zygote *z)
 {
-	struct worker_plan *plan = z->plan;
-	void *pub = crew__mapping_adopt(&mappings[0], false), *rw = crew__mapping_adopt(&mappings[1], true),
-	     *blocks = crew__mapping_adopt(&mappings[2], true);
-	struct geometry geometry = plan->ring.geometry;
+	struct mapping *m = z->mappings;
+	struct geometry geometry = z->plan->ring.geometry;
+	void *bases[3];
 
-	z->self = getpid();
-	z->pids = calloc(geometry.workers, sizeof *z->pids);
-	z->incarnations = calloc(geometry.workers, sizeof *z->incarnations);
-	set_signals(z);
-	if (!pub || !rw || !blocks || !z->pids || !z->incarnations || z->signals < 0)
+	if (z->plan->start == CREW_START_SPAWN)
+		return crew__mapping_restrict(&m[0]) == 0;
+	for (int i = 0; i < 3; i++)
+		bases[i] = crew__mapping_adopt(&m[i], i > 0);
+	if (!bases[0] || !bases[1] || !bases[2])
+		return false;
+	crew__ring_attach(&z->plan->ring, &geometry, bases[0], bases[1], bases[2]);
+	return true;
+}
+
+void crew__zygote_main(struct worker_plan *plan, const struct mapping mappings[3], int socket, int host)
+{
+	struct zygote z = { .plan = plan, .socket = socket, .host = host, .self = getpid() };
+
+	memcpy(z.mappings, mappings, sizeof z.mappings);
+	z.pids = calloc(plan->ring.geometry.workers, sizeof *z.pids);
+	z.incarnations = calloc(plan->ring.geometry.workers, sizeof *z.incarnations);
+	set_signals(&z);
+	if (!z.pids || !z.incarnations || z.signals < 0 || !take_memory(&z))
 		_exit(1);
-	crew__ring_attach(&plan->ring, &geometry, pub, rw, blocks);
 	prctl(PR_SET_NAME, "crew-zygote");
-	serve(z);
+	serve(&z);
 }
 
-/* ---- in the host ---- */
-
-int crew__zygote_fork(const struct worker_plan *plan, const struct mapping mappings[3], int *ret_socket, int *ret_pidfd, pid_t *ret_pid)
+/* As a child of the server, or of a keeper. */
+void crew__zygote_child(const void *data, size_t size, const int *fds, uint32_t fd_count)
 {
-	struct worker_plan copy = *plan;
-	struct zygote z = { .plan = &copy };
-	int pair[2], rc, host = pidfd_open(getpid());
-	sigset_t all, old;
-	pid_t pid;
+	struct worker_plan plan;
+	struct mapping mappings[3];
 
-	if (host < 0)
-		return host;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
-		rc = -errno;
-		close(host);
-		return rc;
-	}
-	pair[0] = crew__fd_keep(pair[0]);
-	pair[1] = crew__fd_keep(pair[1]);
-	z.socket = pair[1];
-	z.host = host;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old); /* no handler of the host's runs in the child */
-	pid = pair[0] < 0 || pair[1] < 0 ? -1 : fork();
-	rc = -errno;
-	if (pid == 0) {
-		close(pair[0]);
-		zygote_main(&z, mappings);
-	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	close(host);
-	close(pair[1]);
-	*ret_pidfd = pid > 0 ? pidfd_open(pid) : -1;
-	if (pid < 0 || *ret_pidfd < 0) {
-		close(pair[0]); /* a zygote that was forked sees that, and ends */
-		while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-			;
-		return pid < 0 ? rc : *ret_pidfd;
-	}
-	*ret_socket = pair[0];
-	*ret_pid = pid;
-	return 0;
-}
-
-int crew__zygote_read(int socket, bool poll, struct news *ret, struct birth *ret_birth)
-{
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof *ret_birth)];
-	} control = { 0 };
-	struct iovec iov = { ret, sizeof *ret };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
-	ssize_t n;
-
-	*ret_birth = (struct birth){ -1, -1 };
-	do
-		n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | (poll ? MSG_DONTWAIT : 0));
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return errno == EAGAIN ? 0 : -EPIPE;
-	if (n != sizeof *ret)
-		return -EPIPE;
-	if (message.msg_controllen >= CMSG_LEN(sizeof(int)) && control.header.cmsg_type == SCM_RIGHTS) {
-		memcpy(ret_birth, CMSG_DATA(&control.header),
-		       control.header.cmsg_len >= CMSG_LEN(sizeof *ret_birth) ? sizeof *ret_birth : sizeof ret_birth->pidfd);
-		ret_birth->pidfd = crew__fd_keep(ret_birth->pidfd);
-		if (ret_birth->output >= 0)
-			ret_birth->output = crew__fd_keep(ret_birth->output);
-	}
-	return 1;
-}
-
-int crew__zygote_ask(int socket, enum zygote_order kind, uint32_t worker, uint32_t incarnation)
-{
-	struct order order = { kind, worker, incarnation };
-
-	return send(socket, &order, sizeof order, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+	if (size != sizeof plan || fd_count != ZYGOTE_FDS)
+		_exit(1);
+	memcpy(&plan, data, sizeof plan);
+	crew__plan_mappings(&plan, fds + 2, mappings);
+	plan.bell = fds[5];
+	crew__zygote_main(&plan, mappings, fds[0], fds[1]);
 }

@@ -25,21 +25,39 @@ static crew_executor *open_threads(const struct kind_options *o)
 			    .nice = o->nice, .cpus = o->cpus, .stack_size = o->stack_size);
 }
 
-static crew_executor *open_processes(const struct kind_options *o)
+static crew_executor *open_by(enum crew_start start, const struct kind_options *o)
 {
 	return crew_processes(.workers = o->workers, .name = o->name, .initializer = o->initializer,
-			      .finalizer = o->finalizer, .arg = o->arg, .max_tasks_per_child = o->max_tasks_per_child,
-			      .nice = o->nice, .cpus = o->cpus, .stack_size = o->stack_size);
+			      .finalizer = o->finalizer, .arg = o->arg, .arg_size = o->arg_size,
+			      .max_tasks_per_child = o->max_tasks_per_child, .nice = o->nice, .cpus = o->cpus,
+			      .stack_size = o->stack_size, .start = start);
+}
+
+static crew_executor *open_server(const struct kind_options *o)
+{
+	return open_by(CREW_START_DEFAULT, o);
+}
+
+static crew_executor *open_fork(const struct kind_options *o)
+{
+	return open_by(CREW_START_FORK, o);
+}
+
+static crew_executor *open_spawn(const struct kind_options *o)
+{
+	return open_by(CREW_START_SPAWN, o);
 }
 
 static const struct kind kinds[] = {
 	{ "inline", IMMEDIATE | SINGLE, 1, open_inline },
 	{ "threads", 0, 3, open_threads },
 	{ "threads_of_one", SINGLE, 1, open_threads },
-	{ "processes", SEPARATE, 3, open_processes },
-	{ "processes_of_one", SEPARATE | SINGLE, 1, open_processes },
+	{ "processes", SEPARATE, 3, open_server },
+	{ "processes_fork", SEPARATE | INHERITS, 3, open_fork },
+	{ "processes_spawn", SEPARATE | FRESH, 3, open_spawn },
+	{ "processes_of_one", SEPARATE | SINGLE, 1, open_server },
 	{ "group_over_threads", GROUPED, 3, open_threads },
-	{ "group_over_processes", GROUPED | SEPARATE, 3, open_processes },
+	{ "group_over_processes", GROUPED | SEPARATE, 3, open_server },
 };
 
 crew_executor *kind_open_with(const struct kind_options *options)

@@ -26,7 +26,9 @@ enum kind_traits {
 	IMMEDIATE = 1, /* a task runs at its submit, in the caller */
 	SEPARATE = 2,  /* workers do not share our memory */
 	GROUPED = 4,   /* a group over another executor: has no options of its own */
-	SINGLE = 8     /* one worker */
+	SINGLE = 8,    /* one worker */
+	INHERITS = 16, /* workers see the program as it was at the open */
+	FRESH = 32     /* workers see it as it is when it begins */
 };
 
 /* The options that openers have in common. */
@@ -36,6 +38,7 @@ struct kind_options {
 	crew_initializer_fn *initializer;
 	crew_finalizer_fn *finalizer;
 	void *arg;
+	size_t arg_size;
 	int max_tasks_per_child, nice;
 	const char *cpus;
 	size_t stack_size;

@@ -3,9 +3,11 @@
  * options.c: what openers can be told, and what a task can ask about where it runs.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -153,36 +155,102 @@ TEST_KIND(workers_have_names)
 	}
 }
 
-/* initializer and finalizer: once in each worker that starts, with its number; the finalizer when it ends. Seen through shared memory
-   that is mapped before the open, for the executor's own does not exist yet. */
+/* Memory that any worker finds, of whichever kind: the executor's own does not exist yet when it is opened. */
+struct elsewhere {
+	pid_t pid;
+	int fd;
+};
+static void count_elsewhere(const struct elsewhere *e, int i)
+{
+	char path[64];
+	struct gate *gate;
+	int fd;
+
+	snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)e->pid, e->fd);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	gate = mmap(NULL, sizeof *gate, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(gate != MAP_FAILED);
+	gate_add(gate, i);
+	munmap(gate, sizeof *gate);
+	close(fd);
+}
+
+/* initializer and finalizer: once in each worker that starts, with its number; the finalizer when it ends. */
 static int initialize(void *arg, int worker)
 {
-	gate_add(arg, worker);
-	gate_add(arg, 40);
+	count_elsewhere(arg, worker);
+	count_elsewhere(arg, 40);
 	return 0;
 }
 static void finalize(void *arg, int worker)
 {
 	(void)worker;
-	gate_add(arg, 41);
+	count_elsewhere(arg, 41);
 }
 TEST_KIND(initializer_and_finalizer_run_once_in_each_worker)
 {
-	struct gate *seen = mmap(NULL, sizeof *seen, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct elsewhere seen = { getpid(), memfd_create("seen", MFD_CLOEXEC) };
+	struct gate *gate;
 
 	NEEDS_WORKERS();
-	CREW_SCOPE (ex, kind_open(.workers = 3, .initializer = initialize, .finalizer = finalize, .arg = seen)) {
+	CHECK_EQ(ftruncate(seen.fd, sizeof *gate), 0);
+	CREW_SCOPE (ex, kind_open(.workers = 3, .initializer = initialize, .finalizer = finalize, .arg = &seen, .arg_size = sizeof seen)) {
 		GATE (g, ex);
 
 		for (int i = 0; i < 3; i++)
 			crew_submit(ex, held, g.bytes, 0);
 		gate_await(g.at, 3);
 	}
+	gate = mmap(NULL, sizeof *gate, PROT_READ | PROT_WRITE, MAP_SHARED, seen.fd, 0);
 	for (int i = 0; i < 3; i++)
-		CHECK_EQ(gate_count(seen, i), 1u);
-	CHECK_EQ(gate_count(seen, 40), 3u);
-	CHECK_EQ(gate_count(seen, 41), 3u);
-	munmap(seen, sizeof *seen);
+		CHECK_EQ(gate_count(gate, i), 1u);
+	CHECK_EQ(gate_count(gate, 40), 3u);
+	CHECK_EQ(gate_count(gate, 41), 3u);
+	munmap(gate, sizeof *gate);
+	close(seen.fd);
+}
+
+/* Each worker has a copy of the argument, and it is its own: what one writes there no other sees. */
+static char argument_seen[32];
+static int keep_argument(void *arg, int worker)
+{
+	snprintf(argument_seen, sizeof argument_seen, "%s", (char *)arg);
+	((char *)arg)[0] = (char)('a' + worker);
+	return 0;
+}
+CREW_TASK(crew_bytes, argument)
+{
+	return crew_result_printf("%s", argument_seen);
+}
+TEST_KIND(workers_have_the_argument_that_was_passed_by_size)
+{
+	char text[] = "seven";
+	crew_bytes seen;
+
+	NOT_WHERE(IMMEDIATE | GROUPED, "there are no workers of its own, or no options");
+	if (!(kind->traits & SEPARATE))
+		SKIP("threads share the argument itself");
+	CREW_SCOPE (ex, kind_open(.workers = 3, .initializer = keep_argument, .arg = text, .arg_size = sizeof text)) {
+		strcpy(text, "other");
+		for (int i = 0; i < 30; i++) {
+			CHECK_EQ(crew_take(crew_submit(ex, argument), &seen, NULL), 0);
+			CHECK_STR(seen.data, "seven");
+			crew_bytes_free(seen);
+		}
+	}
+}
+
+/* An address means nothing to a process that was not forked from this one as it is. */
+TEST_KIND(an_argument_without_a_size_is_for_workers_that_inherit)
+{
+	crew_error e;
+	int x = 7;
+
+	NOT_WHERE(IMMEDIATE | GROUPED, "there are no workers of its own, or no options");
+	CREW_SCOPE (ex, kind_open(.workers = 1, .arg = &x)) {
+		CHECK_EQ(crew_executor_error(ex, &e), (kind->traits & SEPARATE) && !(kind->traits & INHERITS) ? CREW_EPOINTER : 0);
+		CHECK(e.code == 0 || e.message[0]);
+	}
 }
 
 /* An initializer that fails breaks the executor: what waits and what comes fails with CREW_EBROKEN; no hang, no endless respawn. */

@@ -6,8 +6,10 @@
 #include <crew/crew.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -296,32 +298,163 @@ TEST(a_finalizer_that_hangs_does_not_hold_up_a_close)
 		check_square(ex, 9);
 }
 
-/* Without a zygote there can be no more workers: everything fails, with a sentence, and nothing hangs. */
-TEST(a_killed_zygote_breaks_the_executor)
+static pid_t parent_of(pid_t pid)
 {
-	CREW_SCOPE (ex, crew_processes(2)) {
-		crew_future *running = crew_submit(ex, spin_for_ever), *busy = crew_submit(ex, spin_for_ever), *waiting, *late;
-		pid_t worker = crew_executor_worker_pid(ex, 0), zygote = 0;
-		char path[64], line[256];
-		FILE *status;
+	char path[64], line[256];
+	pid_t parent = 0;
+	FILE *status;
 
-		snprintf(path, sizeof path, "/proc/%d/status", (int)worker);
-		status = fopen(path, "re");
-		CHECK(status != NULL);
-		while (fgets(line, sizeof line, status))
-			sscanf(line, "PPid: %d", &zygote);
+	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+	status = fopen(path, "re");
+	while (status && fgets(line, sizeof line, status))
+		sscanf(line, "PPid: %d", &parent);
+	if (status)
 		fclose(status);
-		waiting = crew_submit(ex, square, 3);
-		CHECK(zygote > 0 && zygote != getpid());
+	return parent;
+}
+
+static bool is_named(pid_t pid, const char *name)
+{
+	char path[64], text[32] = "";
+	FILE *file;
+
+	snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+	file = fopen(path, "re");
+	if (file && !fgets(text, sizeof text, file))
+		text[0] = 0;
+	if (file)
+		fclose(file);
+	text[strcspn(text, "\n")] = 0;
+	return strcmp(text, name) == 0;
+}
+
+/* Wait until the worker's zygote has a keeper: a child of its of that name. */
+static void await_keeper(pid_t worker, pid_t *ret_zygote, pid_t *ret_keeper)
+{
+	char path[64];
+
+	*ret_zygote = parent_of(worker);
+	*ret_keeper = 0;
+	snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)*ret_zygote, (int)*ret_zygote);
+	while (!*ret_keeper) {
+		FILE *children = fopen(path, "re");
+		pid_t pid;
+
+		CHECK(children != NULL);
+		while (fscanf(children, "%d", &pid) == 1)
+			if (is_named(pid, "crew-keeper"))
+				*ret_keeper = pid;
+		fclose(children);
+		sched_yield();
+	}
+}
+
+/* The pid of worker 0, when it is there and another than that. */
+static pid_t await_worker(crew_executor *ex, pid_t other)
+{
+	pid_t pid;
+
+	while ((pid = crew_executor_worker_pid(ex, 0)) == 0 || pid == other)
+		sched_yield();
+	return pid;
+}
+
+static const enum crew_start starts[] = { CREW_START_SERVER, CREW_START_FORK, CREW_START_SPAWN };
+
+/* What ran fails; what waited goes on under another zygote. */
+static void kill_zygote_of(crew_executor *ex)
+{
+	crew_future *running[2], *waiting;
+	pid_t pids[2];
+	long y;
+
+	for (int i = 0; i < 2; i++)
+		running[i] = crew_submit(ex, spin_for_ever);
+	while (!crew_future_running(running[0]) || !crew_future_running(running[1]))
+		sched_yield();
+	waiting = crew_submit(ex, square, 3);
+	for (int i = 0; i < 2; i++)
+		pids[i] = crew_executor_worker_pid(ex, i); /* both run, so they are there */
+	CHECK(parent_of(pids[0]) != getpid());
+	kill(parent_of(pids[0]), SIGKILL);
+	CHECK_EQ(crew_result(waiting, &y), 0);
+	CHECK_EQ(y, 9);
+	for (int i = 0; i < 2; i++) {
+		CHECK_EQ(crew_future_wait(running[i], CREW_FOREVER), CREW_ERAISED);
+		CHECK_EQ(crew_future_error(running[i])->code, CREW_EWORKER);
+		CHECK(crew_executor_worker_pid(ex, i) != pids[i]);
+	}
+}
+
+TEST(a_killed_zygote_has_a_successor)
+{
+	for (int i = 0; i < 3; i++)
+		CREW_SCOPE (ex, crew_processes(.workers = 2, .start = starts[i])) {
+			for (int round = 0; round < 3; round++) {
+				pid_t zygote, keeper;
+
+				check_square(ex, round);
+				if (starts[i] == CREW_START_FORK && round == 0)
+					await_keeper(await_worker(ex, 0), &zygote, &keeper);
+				kill_zygote_of(ex);
+			}
+			CHECK_EQ(crew_executor_error(ex, NULL), 0);
+		}
+}
+
+/* With it goes the server: another is made, for the program has no threads of its own. */
+TEST(a_killed_zygote_has_a_successor_from_another_server)
+{
+	CREW_SCOPE (ex, crew_processes(2))
+		for (int i = 0, worker = 0; i < 3; i++) {
+			pid_t zygote, server;
+
+			worker = await_worker(ex, worker);
+			zygote = parent_of(worker);
+			server = parent_of(zygote);
+			CHECK(is_named(server, "crew-server"));
+			kill(server, SIGKILL);
+			kill(zygote, SIGKILL);
+			check_square(ex, i);
+		}
+}
+
+/* The keeper of a forked zygote replaces it, and the zygote the keeper. Without both there can be no more workers: everything fails, with a sentence, and
+   nothing hangs. */
+TEST(zygote_and_keeper_killed_at_once_break_the_executor)
+{
+	CREW_SCOPE (ex, crew_processes(.workers = 2, .start = CREW_START_FORK)) {
+		crew_future *fs[3];
+		pid_t zygote, keeper;
+
+		for (int i = 0; i < 3; i++)
+			fs[i] = crew_submit(ex, spin_for_ever);
+		await_keeper(await_worker(ex, 0), &zygote, &keeper);
+		kill(zygote, SIGSTOP); /* or it might have forked another before it dies */
+		kill(keeper, SIGKILL);
 		kill(zygote, SIGKILL);
-		CHECK_EQ(crew_future_wait(waiting, CREW_FOREVER), CREW_ERAISED);
-		CHECK_EQ(crew_future_error(waiting)->code, CREW_EBROKEN);
-		CHECK_HAS(crew_future_error(waiting)->message, "forks the workers");
-		CHECK_EQ(crew_future_wait(running, CREW_FOREVER), CREW_ERAISED);
-		CHECK_EQ(crew_future_wait(busy, CREW_FOREVER), CREW_ERAISED);
-		late = crew_submit(ex, square, 4);
-		CHECK_EQ(crew_future_error(late)->code, CREW_EBROKEN);
+		for (int i = 0; i < 3; i++)
+			CHECK_EQ(crew_future_wait(fs[i], CREW_FOREVER), CREW_ERAISED);
+		CHECK_EQ(crew_future_error(fs[2])->code, CREW_EBROKEN);
+		CHECK_HAS(crew_future_error(fs[2])->message, "forks the workers");
+		CHECK_EQ(crew_future_error(crew_submit(ex, square, 4))->code, CREW_EBROKEN);
 		CHECK_EQ(crew_executor_error(ex, NULL), CREW_EBROKEN);
+	}
+}
+
+TEST(a_killed_keeper_has_a_successor)
+{
+	CREW_SCOPE (ex, crew_processes(.workers = 2, .start = CREW_START_FORK)) {
+		pid_t zygote, keeper, next;
+
+		await_keeper(await_worker(ex, 0), &zygote, &keeper);
+		kill(keeper, SIGKILL);
+		do
+			await_keeper(await_worker(ex, 0), &zygote, &next);
+		while (next == keeper);
+		check_square(ex, 5);
+		kill(zygote, SIGKILL);
+		check_square(ex, 6);
 	}
 }
 
@@ -388,7 +521,8 @@ TEST(buffered_text_is_printed_once)
 	close(saved);
 }
 
-/* A worker has the host's descriptors (the family's memory is one of them) and its own eventfd, nothing else: no mapping's, no socket's, no sibling's. */
+/* A worker has the standard streams, its eventfd and the family's memory, nothing else: no mapping's, no socket's, no sibling's. One that was forked from
+   the opener has also what that had open, as after any fork. */
 CREW_TASK(int, count_descriptors)
 {
 	DIR *dir = opendir("/proc/self/fd");
@@ -400,17 +534,26 @@ CREW_TASK(int, count_descriptors)
 	return n - 2;
 }
 
-TEST(workers_keep_no_descriptor_but_the_bell)
+static void check_descriptors(enum crew_start start, int expected)
 {
-	int here, y;
+	int y;
 
-	CHECK_EQ(crew__family_join(), 0);
-	here = count_descriptors();
-	CREW_SCOPE (ex, crew_processes(4))
+	CREW_SCOPE (ex, crew_processes(.workers = 4, .start = start))
 		for (int i = 0; i < 8; i++) {
 			CHECK_EQ(crew_run(ex, &y, count_descriptors), 0);
-			CHECK_EQ(y, here + 1);
+			CHECK_EQ(y, expected);
 		}
+}
+
+TEST(workers_keep_no_descriptor_but_the_bell)
+{
+	int other = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	CHECK_EQ(crew__family_join(), 0);
+	check_descriptors(CREW_START_FORK, count_descriptors() + 1);
+	check_descriptors(CREW_START_SERVER, 5);
+	check_descriptors(CREW_START_SPAWN, 5);
+	close(other);
 }
 
 /* An idle pool uses no CPU: neither in the host nor in workers or zygote. */

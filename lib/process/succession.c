@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * succession.c: what follows when the zygote dies. All its workers die with it: what they ran fails, what waited goes on under another zygote.
+ *
+ *	SERVER, SPAWN   the server forks another
+ *	FORK            the keeper does: a server of this executor alone, forked by the first zygote, with the program as it was at the open
+ *
+ * A keeper that dies is forked anew by the zygote, so one of the two is always there to replace the other, unless somebody kills both at once. The executor is
+ * broken when no zygote can be had, or when they die again and again before any worker got ready.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "process/parcel.h"
+#include "process/process_executor.h"
+
+/* ---- the keeper ---- */
+
+void crew__keeper_wanted(struct process_executor *p)
+{
+	if (p->plan.start == CREW_START_FORK && p->keeper.pidfd < 0)
+		crew__zygote_ask(p->zygote.socket, ZYGOTE_KEEPER, 0, 0);
+}
+
+/* The lock is held. */
+void crew__keeper_born(struct process_executor *p, const struct news *news, struct birth *birth)
+{
+	if (p->closing || p->keeper.pidfd >= 0 || birth->pidfd < 0 || birth->output < 0)
+		return; /* it sees its socket close, and ends */
+	p->keeper = (struct server){ news->pid, birth->output, birth->pidfd };
+	*birth = (struct birth){ -1, -1 };
+	crew__engine_watch_keeper(p);
+}
+
+/* May zygote and keeper be changed here? True: `succession` is held then. */
+static bool begin(struct process_executor *p)
+{
+	bool mine;
+
+	pthread_mutex_lock(&p->succession);
+	pthread_mutex_lock(&p->lock);
+	mine = !p->closing;
+	pthread_mutex_unlock(&p->lock);
+	if (!mine)
+		pthread_mutex_unlock(&p->succession);
+	return mine;
+}
+
+void crew__succession_close(struct process_executor *p)
+{
+	pthread_mutex_lock(&p->succession); /* what is under way is finished first */
+	pthread_mutex_unlock(&p->succession);
+}
+
+void crew__keeper_died(struct process_executor *p)
+{
+	if (!begin(p))
+		return;
+	epoll_ctl(p->epoll, EPOLL_CTL_DEL, p->keeper.pidfd, NULL);
+	crew__server_end(&p->keeper);
+	crew__keeper_wanted(p);
+	pthread_mutex_unlock(&p->succession);
+}
+
+/* ---- the zygote ---- */
+
+bool crew__hear(struct process_executor *p)
+{
+	struct pollfd alive = { p->zygote.pidfd, POLLIN, 0 };
+	struct birth birth;
+	struct news news;
+	int rc, dead = poll(&alive, 1, 0); /* before: what it said until then is still read */
+
+	if (p->zygote.pidfd < 0)
+		return true; /* two events, one death */
+	while ((rc = crew__zygote_read(p->zygote.socket, true, &news, &birth)) == 1)
+		crew__news(p, &news, &birth);
+	return rc == 0 && dead != 1;
+}
+
+static void bury_all(struct process_executor *p)
+{
+	const struct cause killed = { .code = CLD_KILLED, .status = SIGKILL };
+
+	for (uint32_t i = 0; i < p->ring.geometry.workers; i++) {
+		if (p->seats[i].pidfd < 0)
+			continue;
+		crew__seat_kill(&p->seats[i], SIGKILL);
+		crew__parcel_await(p->seats[i].pidfd, CREW_FOREVER); /* SIGKILL cannot be refused */
+		crew__bury(p, i, killed);
+	}
+}
+
+/* All seats get the same new incarnation, so that a worker which nobody has heard of is not taken for its successor. */
+static void renumber(struct process_executor *p)
+{
+	uint32_t latest = 0;
+
+	pthread_mutex_lock(&p->lock);
+	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
+		latest = p->seats[i].incarnation > latest ? p->seats[i].incarnation : latest;
+	for (uint32_t i = 0; i < p->ring.geometry.workers; i++) {
+		p->seats[i].incarnation = latest + 1;
+		p->seats[i].state = SEAT_ASKED;
+	}
+	p->plan.incarnation = latest + 1;
+	pthread_mutex_unlock(&p->lock);
+}
+
+static bool any_ready(struct process_executor *p)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
+		any |= p->seats[i].pidfd >= 0 && crew__is_ready(p, i);
+	return any;
+}
+
+static int open_another(struct process_executor *p)
+{
+	int rc;
+
+	if (p->plan.start == CREW_START_FORK && p->keeper.pidfd < 0)
+		return -ECHILD;
+	renumber(p);
+	rc = crew__zygote_open(&p->plan, p->mappings, p->plan.start == CREW_START_FORK ? &p->keeper : NULL, &p->zygote);
+	return rc ? rc : crew__engine_watch_zygote(p);
+}
+
+static const char *how(struct obituary end)
+{
+	return end.code == CLD_EXITED ? "exited with status" : end.code ? "was killed by signal" : "died, status";
+}
+
+static void unwatch(struct process_executor *p)
+{
+	epoll_ctl(p->epoll, EPOLL_CTL_DEL, p->zygote.socket, NULL);
+	epoll_ctl(p->epoll, EPOLL_CTL_DEL, p->zygote.pidfd, NULL);
+}
+
+/* succession is held. */
+static void replace(struct process_executor *p)
+{
+	pid_t pid = p->zygote.pid;
+	struct obituary end;
+	bool hopeless;
+	int rc;
+
+	p->zygotes_lost = any_ready(p) ? 1 : p->zygotes_lost + 1;
+	hopeless = p->zygotes_lost > STRIKES_WITHOUT;
+	end = crew__zygote_bury(&p->zygote);
+	bury_all(p);
+	if (p->failed)
+		return;
+	rc = hopeless ? -ECHILD : open_another(p);
+	if (rc)
+		crew__give_up(p, CREW_EBROKEN, NULL, "the process that forks the workers (%d) %s %d; %s", (int)pid, how(end), end.status,
+			      hopeless ? "as did those before it" : crew_strerror(rc));
+}
+
+void crew__succeed_zygote(struct process_executor *p)
+{
+	unwatch(p);
+	if (begin(p)) {
+		replace(p);
+		pthread_mutex_unlock(&p->succession);
+	} else {
+		bury_all(p);
+	}
+}
