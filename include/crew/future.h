@@ -164,7 +164,7 @@ CREW_API int crew_future_set_running(crew_future *f); /* 0; -ECANCELED: cancelle
  * it than threads that wait for it. So who means to keep it while another thread of his process waits has a reference of his own (crew_future_ref()). A
  * loop of CREW_AS_COMPLETED counts as waiting; a callback does not: a process that only wants to be told gives f back when it has registered. Processes
  * that die are noticed, at the latest half a second later; so is one that dies while it sets the promise. What a task was to bring fails with CREW_EBROKEN
- * when the process that submitted it has died.
+ * when the process that submitted it has died. When all workers of an executor wait for shared futures that are queued there, a wait of one is -EDEADLK.
  */
 typedef struct crew_promise {
 	uint64_t id_, type_;

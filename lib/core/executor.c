@@ -19,6 +19,7 @@
 #include "core/inbox.h"
 #include "core/registry.h"
 #include "core/shared_block.h"
+#include "core/sharing.h"
 #include "core/waiting.h"
 
 /* ---- life ---- */
@@ -425,6 +426,8 @@ crew_executor *crew_executor_close(crew_executor *ex)
 		return ex;
 	if (crew_executor_shutdown(ex, 0, CREW_FOREVER) != 0)
 		return ex;
+	if (crew__sharing)
+		crew__sharing->closing(ex);
 	ex->ops->close(ex);
 	if (!is_group(ex)) {
 		crew__inbox_fini(ex->inbox);

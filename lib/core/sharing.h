@@ -29,6 +29,9 @@ struct sharing_ops {
 	/* The last reference of a user is about to be dropped, f is not done. Afterwards it is, or somebody still wants to be told of its end. */
 	void (*give_back)(crew_future *f);
 
+	/* ex is about to be taken down, all its futures are done: return when nobody looks at one of them on behalf of other processes. */
+	void (*closing)(crew_executor *ex);
+
 	/* f, shared or not, has annex.binding and is about to be recycled. */
 	void (*forget)(crew_future *f);
 };

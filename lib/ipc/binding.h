@@ -42,6 +42,9 @@ struct sharing {
 	/* guarded by mutex */
 	struct binding *first; /* that somebody wants to be told of, or that others may ask about */
 	bool watching;	       /* there is a watcher */
+	crew_executor *busy;   /* whose futures it looks at right now: not to be taken down */
+	/* the watcher's */
+	uint64_t jam_print; /* what crew__find_jams saw last */
 };
 
 /* This process's; NULL: no memory. */
@@ -67,5 +70,9 @@ void crew__binding_weigh(struct binding *b);
 /* Look after b from now on. The mutex is not held. -EAGAIN: there can be no thread for it. */
 int crew__watch_binding(struct sharing *here, struct binding *b);
 void crew__unwatch_binding(struct sharing *here, struct binding *b); /* the mutex is held */
+
+/* ---- jam.c ---- */
+/* Tell one of the waiters of each pool whose workers all wait for what only they can run. The watcher; the mutex is not held. */
+void crew__find_jams(struct sharing *here);
 
 #endif

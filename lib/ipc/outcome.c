@@ -74,8 +74,7 @@ static uint64_t *stake_at(struct outcome *o, uint32_t slot)
 	return NULL;
 }
 
-/* Call fn for each stake that is not 0, until it says true. */
-static bool any_stake(struct outcome *o, bool (*fn)(uint64_t *place, uint64_t word, void *arg), void *arg)
+bool crew__any_stake(struct outcome *o, bool (*fn)(uint64_t *place, uint64_t word, void *arg), void *arg)
 {
 	uint64_t *places = o->stake, more = load_acquire_64(&o->more);
 
@@ -180,7 +179,7 @@ static void retire(struct outcome *o)
 	for (;;) {
 		ck_pr_fence_memory(); /* our stake is gone; pairs with the barrier in revive */
 		life = ck_pr_load_64(&o->life);
-		if (state_of(life) == LIFE_FREE || any_stake(o, is_stake, NULL))
+		if (state_of(life) == LIFE_FREE || crew__any_stake(o, is_stake, NULL))
 			return;
 		if (state_of(life) == LIFE_ALIVE)
 			ck_pr_cas_64(&o->life, life, life_next(life, LIFE_DYING));
@@ -350,7 +349,7 @@ void crew__outcome_publish(struct outcome *o, const struct verdict *v)
 	store_release_64(&o->word, crew__member_self() | OUTCOME_DONE); /* pairs with outcome_done */
 	crew__futex_wake(outcome_futex(o), INT_MAX, true);
 	ck_pr_fence_memory(); /* the word, then who watches; pairs with the barrier after STAKE_WATCHED is set */
-	any_stake(o, ring_watcher, NULL);
+	crew__any_stake(o, ring_watcher, NULL);
 }
 
 /* ---- when somebody died ---- */
@@ -389,10 +388,10 @@ static bool deserted(struct outcome *o, bool check)
 {
 	struct look first = { check, 0 }, second = { false, 0 };
 
-	if (any_stake(o, may_keep, &first))
+	if (crew__any_stake(o, may_keep, &first))
 		return false;
 	ck_pr_fence_load();
-	return !any_stake(o, may_keep, &second) && first.print == second.print;
+	return !crew__any_stake(o, may_keep, &second) && first.print == second.print;
 }
 
 static void check_claimer(struct outcome *o, uint64_t word)
@@ -450,6 +449,6 @@ void crew__outcome_sweep(struct outcome *o)
 {
 	if (state_of(ck_pr_load_64(&o->life)) == LIFE_FREE)
 		return;
-	any_stake(o, bury, NULL);
+	crew__any_stake(o, bury, NULL);
 	retire(o);
 }

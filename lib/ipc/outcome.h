@@ -46,6 +46,7 @@ enum {
 	STAKE_KEEPER = 3,  /* … somebody there may */
 	STAKE_KIND = 3,
 	STAKE_WATCHED = 4, /* ring its process's bell when it is done */
+	STAKE_STUCK = 16,  /* set by another process: its wait could never end */
 	STAKE_GENEROUS = 8 /* it has given more handles than can be counted: a keeper, whatever its kind */
 };
 enum { STAKES_INLINE = 16, STAKES_MORE = 63, STAKES_MAX = 0xffff };
@@ -107,6 +108,9 @@ void crew__outcome_leave(const struct share *s);
 
 /* Change the share's stake: kind and flags. */
 void crew__stake_set(const struct share *s, uint32_t bits, uint32_t mask);
+
+/* Call fn for each stake of o, until it says true: then true. */
+bool crew__any_stake(struct outcome *o, bool (*fn)(uint64_t *place, uint64_t word, void *arg), void *arg);
 
 /* A stake for a handle: its slot; -1: there is no room for one. *ret_word is what stands there until it is opened. */
 int crew__stake_hand(const struct share *s, uint64_t *ret_word);

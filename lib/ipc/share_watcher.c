@@ -111,8 +111,19 @@ static struct binding *next_due(struct sharing *here)
 			due = b;
 	if (due && outcome_done(due->share.o))
 		crew__unwatch_binding(here, due);
+	else if (due)
+		here->busy = executor_of(due->f);
 	pthread_mutex_unlock(&here->mutex);
 	return due;
+}
+
+/* Let go of what next_due gave. */
+static void let_go(struct sharing *here, struct binding *b)
+{
+	crew__release(b->f);
+	pthread_mutex_lock(&here->mutex);
+	here->busy = NULL;
+	pthread_mutex_unlock(&here->mutex);
 }
 
 /* Nobody rang for a while. False: there is nothing to look at, and the watcher is no more. */
@@ -144,7 +155,7 @@ static void *watcher(void *arg)
 		rung = load_acquire_32(bell); /* before the look: a ring after it changes the word */
 		while ((b = next_due(here)) != NULL) {
 			serve(b);
-			crew__release(b->f);
+			let_go(here, b);
 		}
 		crew__futex_wait(bell, rung, crew__now() + slice, true); /* pairs with crew__bell_ring */
 		if (load_acquire_32(bell) != rung) {
@@ -152,6 +163,7 @@ static void *watcher(void *arg)
 			continue;
 		}
 		slice = 2 * slice < SLICE_LAST_NS ? 2 * slice : SLICE_LAST_NS;
+		crew__find_jams(here);
 		if (!look_around(here))
 			break;
 	}

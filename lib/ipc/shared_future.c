@@ -11,6 +11,7 @@
  * the pool wants its tasks to sleep, on the future's own word, and has the watcher look.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -204,16 +205,26 @@ static void refresh(crew_future *f)
 
 /* ---- waiting ---- */
 
-/* The future of this very process that f stands for, referenced; NULL: there is none. */
+/* In a task of ex, which therefore stays. */
+static bool in_task_of(const crew_executor *ex)
+{
+	for (struct context *c = crew__context; c; c = c->outer)
+		if (c->ex == ex)
+			return true;
+	return false;
+}
+
+/* The future that f stands for, referenced, if this is a task of its executor: waiting for it itself may run it, or find that it would never end. NULL: it
+   is not. */
 static crew_future *original_of(struct sharing *here, struct binding *b)
 {
 	crew_future *f = NULL;
 
-	if (b->share.o->kind != OUTCOME_FOLLOWED || !same_member(b->share.o->owner, crew__member_self()))
+	if (!crew__context || b->share.o->kind != OUTCOME_FOLLOWED || !same_member(b->share.o->owner, crew__member_self()))
 		return NULL;
 	pthread_mutex_lock(&here->mutex);
 	for (struct binding *other = here->first; other && !f; other = other->next)
-		if (other->leads && other->share.o == b->share.o && crew__pin(other->f))
+		if (other->leads && other->share.o == b->share.o && in_task_of(executor_of(other->f)) && crew__pin(other->f))
 			f = other->f;
 	pthread_mutex_unlock(&here->mutex);
 	return f;
@@ -232,7 +243,21 @@ static bool over(const struct binding *b, uint64_t deadline)
 	return outcome_done(b->share.o) || phase_done(load_acquire_32(&b->f->state)) || (deadline != NEVER && crew__now() >= deadline);
 }
 
-static void sleep_on_outcome(struct binding *b, uint64_t deadline)
+/* The process that submitted it says that this wait could never end (jam.c). */
+static bool is_stuck(struct binding *b)
+{
+	if (!(ck_pr_load_64(b->share.place) & STAKE_STUCK))
+		return false;
+	crew__stake_set(&b->share, 0, STAKE_STUCK);
+	return !outcome_done(b->share.o);
+}
+
+static uint64_t longer(uint64_t slice)
+{
+	return 2 * slice < SLICE_LAST_NS ? 2 * slice : SLICE_LAST_NS;
+}
+
+static int sleep_on_outcome(struct binding *b, uint64_t deadline)
 {
 	struct outcome *o = b->share.o;
 	uint64_t slice = SLICE_FIRST_NS;
@@ -242,12 +267,15 @@ static void sleep_on_outcome(struct binding *b, uint64_t deadline)
 
 		if (phase_of_word(word) == OUTCOME_DONE)
 			break;
+		if (is_stuck(b))
+			return -EDEADLK;
 		crew__futex_wait(outcome_futex(o), (uint32_t)word, until < deadline ? until : deadline, true); /* pairs with the wake in crew__outcome_publish */
 		if (!outcome_done(o) && crew__now() >= until) {
 			crew__outcome_check(o);
-			slice = 2 * slice < SLICE_LAST_NS ? 2 * slice : SLICE_LAST_NS;
+			slice = longer(slice);
 		}
 	}
+	return 0;
 }
 
 static int watch_binding(struct sharing *here, struct binding *b)
@@ -260,19 +288,24 @@ static int watch_binding(struct sharing *here, struct binding *b)
 }
 
 /* As its pool sleeps: it has to look after other things meanwhile. */
-static void sleep_in_task(struct sharing *here, struct binding *b, uint64_t deadline)
+static int sleep_in_task(struct sharing *here, struct binding *b, uint64_t deadline)
 {
 	crew_executor *ex = crew__context->ex;
-	uint32_t s = load_acquire_32(&b->f->state);
+	uint64_t slice = SLICE_FIRST_NS;
 
 	if (watch_binding(here, b))
-		return;
-	while (!phase_done(s)) {
-		if ((s & STATE_WAITER) || ck_pr_cas_32_value(&b->f->state, s, s | STATE_WAITER, &s)) {
-			ex->ops->nap(ex, &b->f->state, s | STATE_WAITER, deadline); /* woken by crew__completed */
-			return;
-		}
+		return 0;
+	while (!over(b, deadline)) {
+		uint32_t s = load_acquire_32(&b->f->state);
+		uint64_t until = crew__now() + slice;
+
+		if (is_stuck(b))
+			return -EDEADLK;
+		if (!phase_done(s) && ((s & STATE_WAITER) || ck_pr_cas_32(&b->f->state, s, s | STATE_WAITER)))
+			ex->ops->nap(ex, &b->f->state, s | STATE_WAITER, until < deadline ? until : deadline); /* woken by crew__completed */
+		slice = longer(slice);
 	}
+	return 0;
 }
 
 static int wait(crew_future *f, uint64_t deadline)
@@ -291,12 +324,12 @@ static int wait(crew_future *f, uint64_t deadline)
 		crew__release(original);
 	count_wait(here, b, 1);
 	if (crew__context && crew__context->ex && crew__context->ex->ops->nap)
-		sleep_in_task(here, b, deadline);
+		rc = sleep_in_task(here, b, deadline);
 	else
-		sleep_on_outcome(b, deadline);
+		rc = sleep_on_outcome(b, deadline);
 	count_wait(here, b, (uint32_t)-1);
 	crew__bring_home(b);
-	return 0;
+	return rc;
 }
 
 static void watch(crew_future *f)
@@ -328,6 +361,20 @@ static void give_back(crew_future *f)
 	}
 }
 
+static void closing(crew_executor *ex)
+{
+	struct sharing *here = crew__sharing_here();
+	bool busy = here != NULL;
+
+	while (busy) {
+		pthread_mutex_lock(&here->mutex);
+		busy = here->busy == ex;
+		pthread_mutex_unlock(&here->mutex);
+		if (busy)
+			sched_yield(); /* it looks, or has a callback run */
+	}
+}
+
 static void forget(crew_future *f)
 {
 	struct binding *b = binding_of(f);
@@ -351,6 +398,7 @@ static const struct sharing_ops sharing_ops = {
 	.wait = wait,
 	.watch = watch,
 	.give_back = give_back,
+	.closing = closing,
 	.forget = forget,
 };
 

@@ -280,3 +280,85 @@ TEST_WITHIN(a_storm_of_deaths_leaves_each_promise_with_one_end, 120)
 		crew_future_free(f);
 	}
 }
+
+CREW_TASK(int, await_handle_in, (crew_bytes, place), (int, i))
+{
+	const crew_promise *p = place.data;
+	crew_future *f;
+	int rc;
+
+	while (__atomic_load_n(&p[i].id_, __ATOMIC_ACQUIRE) == 0)
+		sched_yield();
+	f = crew_promise_future(p[i]);
+	rc = crew_future_wait(f, HANG_MS);
+	crew_future_free(f);
+	return rc;
+}
+
+CREW_TASK(int, seven, (int, unused))
+{
+	(void)unused;
+	return 7;
+}
+
+static void put_handle(crew_promise *place, crew_future *f)
+{
+	crew_promise p = crew_future_share(f);
+
+	place->type_ = p.type_;
+	__atomic_store_n(&place->id_, p.id_, __ATOMIC_RELEASE);
+}
+
+/* Both workers wait for what is queued behind them: one is told, the rest goes on. */
+TEST(a_pool_that_waits_for_itself_is_told)
+{
+	CREW_SCOPE (ex, crew_processes(2)) {
+		crew_bytes place = crew_shared_alloc(ex, 2 * sizeof(crew_promise));
+		crew_future *waits[2], *queued[2];
+		int rc[2], y;
+
+		memset(place.data, 0, place.len);
+		for (int i = 0; i < 2; i++)
+			waits[i] = crew_submit(ex, await_handle_in, place, i);
+		while (!crew_future_running(waits[0]) || !crew_future_running(waits[1]))
+			sched_yield();
+		for (int i = 0; i < 2; i++)
+			queued[i] = crew_submit(ex, seven, 0);
+		for (int i = 0; i < 2; i++)
+			put_handle((crew_promise *)place.data + i, queued[i]);
+		for (int i = 0; i < 2; i++) {
+			CHECK_EQ(crew_result(waits[i], &rc[i]), 0);
+			CHECK_EQ(crew_result(queued[i], &y), 0);
+		}
+		CHECK(rc[0] == -EDEADLK || rc[1] == -EDEADLK);
+		CHECK(rc[0] == 0 || rc[0] == -EDEADLK);
+		CHECK(rc[1] == 0 || rc[1] == -EDEADLK);
+		crew_shared_free(ex, place);
+	}
+}
+
+CREW_TASK(int, rest, (int, ms))
+{
+	usleep((useconds_t)ms * 1000);
+	return ms;
+}
+
+/* One of two waits for what is queued, the other is busy for a while: it will come. */
+TEST(a_pool_that_can_move_is_left_alone)
+{
+	CREW_SCOPE (ex, crew_processes(2)) {
+		crew_bytes place = crew_shared_alloc(ex, sizeof(crew_promise));
+		crew_future *waits, *busy;
+		int rc;
+
+		memset(place.data, 0, place.len);
+		waits = crew_submit(ex, await_handle_in, place, 0);
+		busy = crew_submit(ex, rest, 400);
+		while (!crew_future_running(waits) || !crew_future_running(busy))
+			sched_yield();
+		put_handle(place.data, crew_submit(ex, seven, 0));
+		CHECK_EQ(crew_result(waits, &rc), 0);
+		CHECK_EQ(rc, 0);
+		crew_shared_free(ex, place);
+	}
+}
