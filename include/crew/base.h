@@ -57,7 +57,8 @@ extern "C" {
 	X_(CREW_EHANDLE, -5010, "not a live object of this library")                             \
 	X_(CREW_ETHREADED, -5011, "a process with several threads cannot fork workers safely")   \
 	X_(CREW_EPROTO, -5012, "a worker wrote something into shared memory that it may not") \
-	X_(CREW_EINIT, -5013, "crew_init() must be the first call of main() for this")
+	X_(CREW_EINIT, -5013, "crew_init() must be the first call of main() for this")   \
+	X_(CREW_EAUTH, -5014, "one of the two sides does not know the key")
 
 enum crew_code {
 #define CREW__CODE(name_, value_, text_) name_ = value_,

@@ -28,5 +28,6 @@
 #include <crew/lock.h>
 #include <crew/shared.h>
 #include <crew/queue.h>
+#include <crew/pipe.h>
 
 #endif

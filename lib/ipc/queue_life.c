@@ -197,6 +197,13 @@ ssize_t crew_queue_len(crew_queue h)
 	return q ? (ssize_t)crew__strand_len(&q->strand) : crew__handle_reason(h.handle);
 }
 
+int crew__queue_state(crew_queue h)
+{
+	const struct queue *q = queue_at(h);
+
+	return !q || load_acquire_32(&q->finished) || !strand_empty(&q->strand);
+}
+
 int crew_queue_full(crew_queue h)
 {
 	struct queue *q = queue_at(h);

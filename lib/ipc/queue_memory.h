@@ -86,6 +86,9 @@ int crew__queue_await_item(struct queue *q, crew_handle handle, uint64_t deadlin
 /* Wake who sleeps for an item, though there is none: they look again and, if nothing else has changed, sleep again. */
 void crew__queue_stir(struct queue *q);
 
+/* Not 0: a get would not wait, or fail. */
+int crew__queue_state(crew_queue h);
+
 /* This process got nothing: its descriptor for the queue, if it has one, is not readable any more. */
 extern uint32_t crew__queue_watches; /* how many it has */
 void crew__queue_watch_empty(crew_handle handle);

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * listeners.c: Listener and Client, over Unix and TCP sockets, with those who know the key and those who do not.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../runner.h"
+#include <crew/crew.h>
+
+static const crew_bytes no_key = { NULL, 0 };
+
+static crew_bytes key(void)
+{
+	return crew_bytes_str("a key that both sides know");
+}
+
+struct client {
+	char address[160];
+	crew_bytes key;
+	pthread_t thread;
+	int code;
+};
+
+/* Connect, send what was asked back until the end. */
+static void *be_client(void *arg)
+{
+	struct client *c = arg;
+	crew_pipe p = crew_connect(c->address, c->key, CREW_FOREVER);
+	crew_bytes got;
+
+	c->code = crew_handle_error(p);
+	while (c->code == 0 && crew_pipe_recv_bytes(p, &got, CREW_FOREVER) == 0) {
+		CHECK_EQ(crew_pipe_send(p, got.data, got.len, CREW_FOREVER), 0);
+		crew_bytes_free(got);
+	}
+	crew_pipe_drop(p);
+	return NULL;
+}
+
+static void start_client(struct client *c, crew_listener *l, crew_bytes with)
+{
+	snprintf(c->address, sizeof c->address, "%s", crew_listener_address(l));
+	c->key = with;
+	CHECK_EQ(pthread_create(&c->thread, NULL, be_client, c), 0);
+}
+
+static crew_listener *listen_at(const char *address, crew_bytes with)
+{
+	int code = 1;
+	crew_listener *l = crew_listener_open(address, with, &code);
+
+	if (code == -ENOSYS)
+		SKIP("no libcrypto here");
+	if (address && code == -ENOENT && strstr(address, "::1"))
+		SKIP("no IPv6 here");
+	CHECK_EQ(code, 0);
+	CHECK(l != NULL);
+	return l;
+}
+
+static void talk(crew_pipe p)
+{
+	static const size_t lengths[] = { 0, 1, 1000, 65536, 65537, 3000000, 2 };
+	crew_bytes got;
+
+	for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+		char *text = malloc(lengths[i] + 1);
+
+		memset(text, 'a' + (int)i, lengths[i]);
+		CHECK_EQ(crew_pipe_send(p, text, lengths[i], CREW_FOREVER), 0);
+		CHECK_EQ(crew_pipe_recv_bytes(p, &got, CREW_FOREVER), 0);
+		CHECK_EQ(got.len, lengths[i]);
+		CHECK(memcmp(got.data, text, got.len) == 0);
+		crew_bytes_free(got);
+		free(text);
+	}
+}
+
+static void converse(const char *address, crew_bytes with)
+{
+	crew_listener *l = listen_at(address, with);
+	struct client c;
+	crew_pipe p;
+	char x;
+
+	start_client(&c, l, with);
+	p = crew_listener_accept(l, CREW_FOREVER);
+	CHECK_EQ(crew_handle_error(p), 0);
+	talk(p);
+	CHECK_EQ(crew_pipe_recv(p, &x, 1, 0), -EAGAIN);
+	CHECK(crew_listener_close(l) == NULL); /* the pipe lives on */
+	talk(p);
+	crew_pipe_drop(p);
+	pthread_join(c.thread, NULL);
+	CHECK_EQ(c.code, 0);
+}
+
+TEST(a_client_talks_over_a_unix_socket_in_a_directory_of_its_own)
+{
+	converse(NULL, key());
+}
+TEST(a_client_talks_over_an_abstract_socket)
+{
+	char name[64];
+
+	snprintf(name, sizeof name, "unix:@crew-test-%d", (int)getpid());
+	converse(name, key());
+}
+TEST(a_client_talks_over_tcp)
+{
+	converse("tcp:127.0.0.1:0", key());
+}
+TEST(a_client_talks_over_tcp_by_ipv6)
+{
+	converse("tcp:[::1]:0", key());
+}
+
+/* ---- keys ---- */
+
+static void mismatch(const char *address, crew_bytes ours, crew_bytes theirs)
+{
+	crew_listener *l = listen_at(address, ours);
+	struct client wrong, right;
+	crew_pipe p;
+
+	start_client(&wrong, l, theirs);
+	CHECK_EQ(crew_handle_error(crew_listener_accept(l, 300)), -ETIMEDOUT);
+	pthread_join(wrong.thread, NULL);
+	CHECK_EQ(wrong.code, CREW_EAUTH);
+	start_client(&right, l, ours);
+	p = crew_listener_accept(l, CREW_FOREVER);
+	CHECK_EQ(crew_handle_error(p), 0);
+	crew_pipe_drop(p);
+	pthread_join(right.thread, NULL);
+	crew_listener_close(l);
+}
+
+/* Who does not know the key is told so, and never seen; who does comes after him. */
+TEST(a_wrong_key_is_refused)
+{
+	mismatch(NULL, key(), crew_bytes_str("another"));
+}
+TEST(a_wrong_key_is_refused_over_tcp)
+{
+	mismatch("tcp:127.0.0.1:0", key(), crew_bytes_str("another"));
+}
+TEST(an_empty_key_is_a_key)
+{
+	converse(NULL, no_key);
+}
+TEST(an_empty_key_is_not_any_key)
+{
+	mismatch(NULL, key(), no_key);
+}
+TEST(any_key_is_not_an_empty_key)
+{
+	mismatch("tcp:127.0.0.1:0", no_key, key());
+}
+
+/* ---- strangers ---- */
+
+static int stranger(crew_listener *l)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	to.sin_port = htons((uint16_t)atoi(strrchr(crew_listener_address(l), ':') + 1));
+	CHECK_EQ(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+	return fd;
+}
+
+/* Some say nothing, some nonsense, one a byte now and then: whoever knows the key gets in meanwhile. */
+TEST(silent_and_senseless_strangers_hold_up_nobody)
+{
+	crew_listener *l = listen_at("tcp:127.0.0.1:0", key());
+	unsigned char junk[4096];
+	struct client c;
+	crew_pipe p;
+	int fd[40];
+
+	for (size_t i = 0; i < sizeof junk; i++)
+		junk[i] = (unsigned char)test_random();
+	for (int i = 0; i < 40; i++) {
+		fd[i] = stranger(l);
+		if (i % 4 == 1)
+			CHECK(send(fd[i], junk, sizeof junk, MSG_NOSIGNAL) > 0);
+		if (i % 4 == 2)
+			CHECK_EQ(send(fd[i], "crew\1\5", 6, MSG_NOSIGNAL), 6);
+		if (i % 4 == 3)
+			close(fd[i]);
+	}
+	start_client(&c, l, key());
+	p = crew_listener_accept(l, CREW_FOREVER);
+	CHECK_EQ(crew_handle_error(p), 0);
+	talk(p);
+	crew_pipe_drop(p);
+	pthread_join(c.thread, NULL);
+	for (int i = 0; i < 40; i++)
+		if (i % 4 != 3)
+			close(fd[i]);
+	crew_listener_close(l);
+}
+
+/* Their time is over after 5 s, and they are gone. */
+TEST(a_silent_stranger_is_shown_the_door)
+{
+	crew_listener *l = listen_at("tcp:127.0.0.1:0", key());
+	int fd = stranger(l);
+	char in[256];
+	ssize_t n;
+
+	CHECK_EQ(crew_handle_error(crew_listener_accept(l, 6000)), -ETIMEDOUT);
+	n = recv(fd, in, sizeof in, 0);
+	CHECK(n > 0 && n < 100); /* the challenge, and no more */
+	CHECK(recv(fd, in, sizeof in, 0) <= 0);
+	close(fd);
+	crew_listener_close(l);
+}
+
+static void *be_echo(void *arg)
+{
+	int fd = *(int *)arg, to = accept(fd, NULL, NULL);
+	char buffer[256];
+	ssize_t n;
+
+	while ((n = recv(to, buffer, sizeof buffer, 0)) > 0)
+		(void)send(to, buffer, (size_t)n, MSG_NOSIGNAL);
+	close(to);
+	return NULL;
+}
+
+/* A listener that only sends back what it hears learns nothing that it could use, and gets no pipe. */
+TEST(a_listener_that_answers_with_our_own_words_is_refused)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), code;
+	socklen_t n = sizeof at;
+	char address[64];
+	pthread_t thread;
+
+	CHECK_EQ(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+	CHECK_EQ(listen(fd, 1), 0);
+	CHECK_EQ(getsockname(fd, (struct sockaddr *)&at, &n), 0);
+	CHECK_EQ(pthread_create(&thread, NULL, be_echo, &fd), 0);
+	snprintf(address, sizeof address, "tcp:127.0.0.1:%d", ntohs(at.sin_port));
+	code = crew_handle_error(crew_connect(address, key(), 300));
+	CHECK(code == -ETIMEDOUT || code == CREW_EPROTO || code == CREW_EAUTH || code == -ENOSYS);
+	shutdown(fd, SHUT_RDWR);
+	pthread_join(thread, NULL);
+	close(fd);
+}
+
+/* ---- addresses ---- */
+
+TEST(an_address_is_taken_by_one)
+{
+	crew_listener *l = listen_at(NULL, key());
+	char address[160];
+	struct stat st;
+	int code = 0;
+
+	snprintf(address, sizeof address, "%s", crew_listener_address(l));
+	CHECK(crew_listener_open(address, key(), &code) == NULL);
+	CHECK_EQ(code, -EADDRINUSE);
+	CHECK_EQ(stat(address + 5, &st), 0);
+	CHECK_EQ(st.st_mode & 0777u, 0600u);
+	crew_listener_close(l);
+	CHECK_EQ(access(address + 5, F_OK), -1);
+}
+
+/* What a killed listener left is replaced; what is no socket is left alone. */
+TEST(a_stale_socket_is_replaced_and_nothing_else)
+{
+	char directory[] = "/tmp/crew-test-XXXXXX", path[64], address[80];
+	crew_listener *l;
+	FILE *file;
+	int code;
+
+	CHECK(mkdtemp(directory) != NULL);
+	snprintf(path, sizeof path, "%s/s", directory);
+	snprintf(address, sizeof address, "unix:%s", path);
+	if (fork() == 0) {
+		listen_at(address, key());
+		_exit(0);
+	}
+	wait(NULL);
+	CHECK_EQ(access(path, F_OK), 0);
+	l = listen_at(address, key());
+	crew_listener_close(l);
+	file = fopen(path, "we");
+	CHECK(file != NULL);
+	fclose(file);
+	CHECK(crew_listener_open(address, key(), &code) == NULL);
+	CHECK_EQ(code, -EADDRINUSE);
+	CHECK_EQ(access(path, F_OK), 0);
+	unlink(path);
+	rmdir(directory);
+}
+
+TEST(what_is_no_address_is_refused)
+{
+	static const char *const wrong[] = { "", "unix:", "unix:@", "tcp:", "tcp:127.0.0.1", "tcp::80", "somewhere", "tcp:[::1]" };
+	char path[200];
+	int code;
+
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+		CHECK(crew_listener_open(wrong[i], key(), &code) == NULL);
+		CHECK(code == -EINVAL || code == -ENOENT || code == -ENOSYS);
+		CHECK(crew_handle_error(crew_connect(wrong[i], key(), 100)) < 0);
+	}
+	memset(path, 'x', sizeof path);
+	memcpy(path, "unix:/", 6);
+	path[sizeof path - 1] = '\0';
+	CHECK(crew_listener_open(path, key(), &code) == NULL);
+	CHECK(code == -ENAMETOOLONG || code == -ENOSYS);
+	CHECK_EQ(crew_handle_error(crew_connect("unix:/nowhere/at/all", key(), 100)) == -ENOENT || code == -ENOSYS, 1);
+}
+
+TEST(an_accept_waits_as_long_as_it_may)
+{
+	crew_listener *l = listen_at(NULL, key());
+
+	CHECK_EQ(crew_handle_error(crew_listener_accept(l, 0)), -EAGAIN);
+	CHECK_EQ(crew_handle_error(crew_listener_accept(l, 20)), -ETIMEDOUT);
+	CHECK_EQ(crew_handle_error(crew_listener_accept(NULL, 0)), -EINVAL);
+	CHECK(crew_listener_close(NULL) == NULL);
+	crew_listener_close(l);
+}
+
+/* A connection is a pipe: it passes descriptors, where the socket can, and may be passed on. */
+CREW_TASK(int, say_hello, (crew_pipe, p))
+{
+	int rc = crew_pipe_send(p, "hello", 5, CREW_FOREVER);
+
+	crew_pipe_drop(p);
+	return rc;
+}
+
+TEST(a_connection_may_go_on_to_a_worker)
+{
+	crew_executor *ex = crew_processes(1);
+	crew_listener *l = listen_at(NULL, key());
+	struct client c;
+	char text[8];
+	crew_pipe p;
+	int y = 1;
+
+	start_client(&c, l, key());
+	p = crew_listener_accept(l, CREW_FOREVER);
+	CHECK_EQ(crew_run(ex, &y, say_hello, p), 0);
+	CHECK_EQ(y, 0);
+	CHECK_EQ(crew_pipe_recv(p, text, sizeof text, CREW_FOREVER), 5);
+	crew_pipe_drop(p);
+	pthread_join(c.thread, NULL);
+	crew_listener_close(l);
+	crew_executor_close(ex);
+}
