@@ -176,6 +176,11 @@ bool crew__is_ready(const struct process_executor *p, uint32_t worker)
 	return phase_of_worker(p, worker) == WORKER_READY;
 }
 
+bool crew__has_begun(const struct process_executor *p, uint32_t worker)
+{
+	return load_acquire_32(&p->ring.reports[worker].phase) >> 8 == (p->seats[worker].incarnation & 0xffffff);
+}
+
 /* It did not get so far as to take tasks. Those that did since the last such death end the row. */
 static void strike(struct process_executor *p, uint32_t worker)
 {
@@ -211,6 +216,7 @@ static void clear_seat(struct process_executor *p, uint32_t worker)
 	seat->pidfd = -1;
 	ck_pr_store_int(&seat->pid, 0);
 	seat->state = SEAT_EMPTY;
+	crew__roster_leave(p, worker);
 	seat->condemned = 0;
 	seat->kill_at = 0;
 	seat->counted = false;
@@ -227,6 +233,7 @@ static void replace(struct process_executor *p, uint32_t worker)
 	crew__keep_ticking(p);
 	if (crew__zygote_ask(p->zygote.socket, ZYGOTE_FORK, worker, seat->incarnation) == 0)
 		seat->state = SEAT_ASKED;
+	seat->since = crew__now();
 }
 
 /* Why workers do not get ready, when it has happened too often; code 0: it has not. */
@@ -236,6 +243,8 @@ static int too_often(struct process_executor *p, uint32_t worker, struct cause c
 	uint32_t phase = phase_of_worker(p, worker), limit = p->plan.initializer ? STRIKES : STRIKES_WITHOUT;
 	char how[120];
 
+	if (p->zygote.pidfd < 0)
+		return 0; /* it went with its zygote */
 	if (phase == WORKER_READY || phase == WORKER_RETIRED) {
 		if (!seat->counted)
 			p->strikes = 0; /* it did get ready, whatever came then */
@@ -425,6 +434,7 @@ void crew__sweep(struct process_executor *p)
 	bool repaired = false, stuck;
 
 	batch.n = 0;
+	crew__check_births(p);
 	sweep_seats(p);
 	pthread_mutex_lock(&p->lock);
 	head = load_acquire_64(&p->ring.rw->head);

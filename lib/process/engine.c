@@ -140,12 +140,12 @@ static void admit(struct process_executor *p, uint32_t worker, pid_t pid, struct
 
 	seat->pidfd = birth->pidfd;
 	seat->state = SEAT_ALIVE;
+	seat->since = crew__now();
 	ck_pr_store_int(&seat->pid, pid);
 	epoll_ctl(p->epoll, EPOLL_CTL_ADD, birth->pidfd, &event);
 	crew__output_attach(p, worker, birth->output);
 	birth->pidfd = birth->output = -1; /* ours now */
-	store_release_32(&p->ring.orders[worker].go, seat->incarnation); /* pairs with the load in wait_for_go (process_worker.c) */
-	crew__futex_wake(&p->ring.orders[worker].go, 1, true);
+	crew__roster_enter(p, worker);
 }
 
 /* No memory, no processes left: try again in the sweep, unless there is nobody to wait for. */
@@ -203,6 +203,7 @@ static void on_death(struct process_executor *p, uint32_t worker)
 	dead = (struct pollfd){ p->seats[worker].pidfd, POLLIN, 0 };
 	if (p->seats[worker].state == SEAT_ALIVE && poll(&dead, 1, 0) == 1) {
 		p->seats[worker].state = SEAT_DYING;
+		crew__roster_leave(p, worker);
 		p->seats[worker].dying_until = crew__now() + OBITUARY_MS * MS_TO_NS;
 		crew__keep_ticking(p);
 	}

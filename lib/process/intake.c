@@ -91,7 +91,7 @@ static void look_at_head(struct process_executor *p)
 
 static uint64_t window(const struct process_executor *p)
 {
-	return p->backlog.prioritised ? 2 * p->ring.geometry.workers : p->ring.geometry.slots;
+	return p->backlog.prioritised ? 2 * p->ring.geometry.active : p->ring.geometry.slots;
 }
 
 /* The slot of `ticket` and those behind it, as far as they are answered: one visit for many. */
@@ -197,7 +197,7 @@ void crew__tell_hunger(struct process_executor *p)
 	uint32_t hungry = 0;
 
 	if (p->backlog.count)
-		hungry = p->backlog.prioritised ? 2 * p->ring.geometry.workers : p->ring.geometry.slots / 2;
+		hungry = p->backlog.prioritised ? 2 * p->ring.geometry.active : p->ring.geometry.slots / 2;
 	else if (p->drainers)
 		hungry = 1;
 	if (ck_pr_load_32(&p->ring.pub->hungry) != hungry) {

@@ -42,7 +42,8 @@ static const struct executor_ops process_ops;
 
 static int check(const struct crew_processes_options *o, struct worker_plan *plan)
 {
-	if (o->workers < 0 || o->workers > WORKERS_MAX || o->max_tasks_per_child < 0 || o->grace_ms < 0 || o->task_timeout_ms < 0 || o->retries < 0 ||
+	if (o->workers < 0 || o->workers > WORKERS_MAX || o->max_tasks_per_child < 0 || o->grace_ms < 0 || o->task_timeout_ms < 0 || o->retries < 0 || o->spares < 0 ||
+	    o->spares > WORKERS_MAX - (o->workers ? o->workers : crew_cpu_count()) ||
 	    o->start > CREW_START_SPAWN || o->reserved_ ||
 	    (o->stack_size && o->stack_size < (size_t)PTHREAD_STACK_MIN))
 		return -EINVAL;
@@ -63,12 +64,12 @@ static int check(const struct crew_processes_options *o, struct worker_plan *pla
 	return 0;
 }
 
-static int open_memory(struct process_executor *p, uint32_t workers)
+static int open_memory(struct process_executor *p, uint32_t workers, uint32_t spares)
 {
 	struct geometry g;
 	int rc;
 
-	crew__ring_measure(&g, workers, (uint32_t)crew_cpu_count());
+	crew__ring_measure(&g, workers, spares, (uint32_t)crew_cpu_count());
 	rc = crew__mapping_open(&p->mappings[0], "crew-pub", g.pub_size);
 	if (rc == 0)
 		rc = crew__mapping_open(&p->mappings[1], "crew-rw", g.rw_size);
@@ -96,6 +97,8 @@ static int open_books(struct process_executor *p)
 	p->entries = calloc(g->slots, sizeof *p->entries);
 	p->seats = calloc(g->workers, sizeof *p->seats);
 	if (!p->entries || !p->seats || crew__task_book_init(&p->tasks))
+		return -ENOMEM;
+	if (crew__roster_init(p))
 		return -ENOMEM;
 	for (uint32_t i = 0; i < g->workers; i++) {
 		p->seats[i].pidfd = p->seats[i].output.fd = -1;
@@ -184,7 +187,7 @@ static void free_all(struct process_executor *p)
 	crew__timetable_fini(p);
 	crew__output_fini(p);
 	crew__task_book_fini(&p->tasks);
-	free(p->entries), free(p->seats);
+	free(p->entries), free(p->seats), free(p->seat_of);
 	pthread_mutex_destroy(&p->succession);
 	pthread_mutex_destroy(&p->lock);
 }
@@ -247,7 +250,7 @@ crew_executor *crew_processes_open(const struct crew_processes_options *options,
 	p->grace = (uint64_t)(o.grace_ms ? o.grace_ms : 1000) * MS_TO_NS;
 	p->retries = (uint32_t)o.retries;
 	p->base.task_timeout_ms = o.task_timeout_ms;
-	rc = open_memory(p, o.workers ? (uint32_t)o.workers : (uint32_t)crew_cpu_count());
+	rc = open_memory(p, o.workers ? (uint32_t)o.workers : (uint32_t)crew_cpu_count(), (uint32_t)o.spares);
 	if (rc == 0)
 		rc = open_books(p);
 	if (rc == 0)
@@ -317,6 +320,9 @@ static void process_close(crew_executor *ex)
 	pthread_mutex_unlock(&p->lock);
 	ck_pr_store_32(&p->ring.pub->stop, 1);
 	ck_pr_fence_memory(); /* pairs with the barrier in park (process_worker.c) */
+	pthread_mutex_lock(&p->lock);
+	crew__roster_dismiss(p);
+	pthread_mutex_unlock(&p->lock);
 	crew__wake_workers(p);
 	crew__succession_close(p);
 	end_helpers(p);
@@ -367,14 +373,22 @@ static void process_exit(crew_executor *ex)
 
 static int process_workers(crew_executor *ex)
 {
-	return (int)process_executor_of(ex)->ring.geometry.workers;
+	return (int)process_executor_of(ex)->ring.geometry.active;
 }
 
 static pid_t process_worker_pid(crew_executor *ex, int i)
 {
 	struct process_executor *p = process_executor_of(ex);
 
-	return i < 0 || (uint32_t)i >= p->ring.geometry.workers ? -EINVAL : ck_pr_load_int(&p->seats[i].pid);
+	pid_t pid = 0;
+
+	if (i < 0 || (uint32_t)i >= p->ring.geometry.active)
+		return -EINVAL;
+	pthread_mutex_lock(&p->lock);
+	if (p->seat_of[i] != NOBODY)
+		pid = p->seats[p->seat_of[i]].pid;
+	pthread_mutex_unlock(&p->lock);
+	return pid;
 }
 
 static void process_stats(crew_executor *ex, struct crew_stats *ret)
@@ -398,7 +412,7 @@ static void process_stats(crew_executor *ex, struct crew_stats *ret)
 	ret->queued = p->outstanding > running + answered ? p->outstanding - running - answered : 0;
 	ret->workers = 0;
 	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
-		ret->workers += p->seats[i].state == SEAT_ALIVE;
+		ret->workers += p->seats[i].state == SEAT_ALIVE && p->seats[i].number != NOBODY;
 	ret->lost = p->lost;
 	ret->workers_lost = p->workers_lost;
 	pthread_mutex_unlock(&p->lock);

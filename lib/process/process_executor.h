@@ -63,6 +63,8 @@ struct grant {
 	bool orphan;	  /* no worker has it any more: the last reader frees it */
 };
 
+#define NOBODY UINT32_MAX
+
 enum seat_state { SEAT_EMPTY, SEAT_ASKED, SEAT_ALIVE, SEAT_DYING };
 
 /* What a worker writes to stderr: see output.c. */
@@ -94,6 +96,8 @@ struct seat {
 	int pidfd;
 	enum seat_state state;
 	uint32_t incarnation;
+	uint64_t since;	 /* when it was asked for, or born */
+	uint32_t number; /* of the worker that it is to the program; NOBODY: a spare, or dead */
 	uint32_t logged; /* of its log, read so far */
 	uint32_t strange; /* sweeps that found it parked while it owned a task */
 	bool counted;	 /* its getting ready has ended a row of strikes */
@@ -222,12 +226,14 @@ struct process_executor {
 	struct zygote_link zygote;
 	struct server keeper; /* of FORK: where another zygote comes from */
 	uint32_t zygotes_lost; /* since a worker last got ready */
+	uint32_t silent;       /* workers in a row that did not come as far as crew_init() */
 	/* guarded by lock */
 	pthread_mutex_t lock CREW__ALIGNED;
 	uint64_t tail;	    /* the next ticket */
 	uint64_t head_seen; /* rw->head as last read and believed */
 	struct entry *entries;
 	struct seat *seats;
+	uint32_t *seat_of; /* by number of the worker; NOBODY: it is being replaced */
 	struct backlog backlog;
 	struct timetable timetable;
 	struct task_book tasks;
@@ -389,6 +395,12 @@ int crew__callbacks_init(struct callback_queue *q);
 void crew__callbacks_push(struct callback_queue *q, crew_future *f, uint32_t state); /* runs them here when there can be no thread */
 void crew__callbacks_fini(struct callback_queue *q);				      /* runs what is due, joins */
 
+/* ---- roster.c; the lock is held ---- */
+int crew__roster_init(struct process_executor *p); /* not 0: no memory */
+void crew__roster_enter(struct process_executor *p, uint32_t worker); /* born: it gets a number, or is a spare */
+void crew__roster_leave(struct process_executor *p, uint32_t worker); /* dead: a spare gets its number */
+void crew__roster_dismiss(struct process_executor *p);		      /* spares end; once `stop` is set */
+
 /* ---- engine.c ---- */
 int crew__engine_start(struct process_executor *p);
 void crew__engine_stop(struct process_executor *p);
@@ -410,6 +422,8 @@ void crew__succeed_zygote(struct process_executor *p);
 void crew__keeper_wanted(struct process_executor *p);
 void crew__keeper_born(struct process_executor *p, const struct news *news, struct birth *birth);
 void crew__keeper_died(struct process_executor *p);
+/* What was asked for and does not come; while anything is outstanding, now and then. Not under the lock. */
+void crew__check_births(struct process_executor *p);
 /* It is `closing`: from now on zygote and keeper are the closer's alone. */
 void crew__succession_close(struct process_executor *p);
 
@@ -421,6 +435,7 @@ struct cause {
 };
 void crew__bury(struct process_executor *p, uint32_t worker, struct cause cause);
 bool crew__is_ready(const struct process_executor *p, uint32_t worker); /* it has been initialized */
+bool crew__has_begun(const struct process_executor *p, uint32_t worker); /* its own code runs, or has run */
 void crew__sweep(struct process_executor *p);
 /* Nothing can run any more: every future fails with `code`; not under the lock. output: what was said last, or NULL. */
 void crew__give_up(struct process_executor *p, int code, const char *output, const char *format, ...) CREW_PRINTF(4, 5);

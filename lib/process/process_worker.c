@@ -138,7 +138,7 @@ static bool run_ticket(struct worker *w, uint64_t ticket)
 /* Half of our share of what is there: so the last ones are shared out one by one. Batches of 8 and more end with a line of claim words. */
 static uint64_t batch(const struct worker *w, uint64_t head, uint64_t there)
 {
-	uint64_t n = there / (2 * w->ring->geometry.workers);
+	uint64_t n = there / (2 * w->ring->geometry.active);
 
 	if (n < 1 || w->average > TINY_NS || w->plan->max_tasks)
 		return 1;
@@ -370,7 +370,7 @@ static void wait_for_go(struct worker *w)
 	uint32_t go;
 
 	while ((go = load_acquire_32(&w->orders->go)) != w->incarnation && !ck_pr_load_32(&w->ring->pub->stop))
-		crew__futex_wait(&w->orders->go, go, crew__now() + 100 * MS_TO_NS, true); /* woken by admit (engine.c) */
+		crew__futex_wait(&w->orders->go, go, NEVER, true); /* woken by tell (roster.c), which changes it after `stop` too */
 }
 
 static _Noreturn void live(struct worker *w)

@@ -70,15 +70,16 @@ static void lay_out(struct ring *r, const struct geometry *g, unsigned char *pub
 	r->out = rw + *rw_used;
 }
 
-void crew__ring_measure(struct geometry *g, uint32_t workers, uint32_t cpus)
+void crew__ring_measure(struct geometry *g, uint32_t active, uint32_t spares, uint32_t cpus)
 {
 	size_t arena = arena_size();
 	struct ring ring;
 
-	g->workers = workers;
+	g->workers = active + spares;
+	g->active = active;
 	g->cpus = cpus;
 	g->slots = 1024;
-	while (g->slots < 64 * workers)
+	while (g->slots < 64 * active)
 		g->slots *= 2;
 	lay_out(&ring, g, NOWHERE, NOWHERE, &g->pub_used, &g->rw_used);
 	g->pub_size = g->pub_used + arena;
@@ -114,7 +115,7 @@ uint32_t crew__ring_awake(const struct ring *r)
 
 	for (uint32_t i = 0; i < (r->geometry.workers + 63) / 64; i++)
 		parked += (uint32_t)__builtin_popcountll(ck_pr_load_64(&r->rw->parked[i]));
-	return parked < r->geometry.workers ? r->geometry.workers - parked : 0;
+	return parked < r->geometry.active ? r->geometry.active - parked : 0;
 }
 
 void crew__ring_bell(struct ring *r, uint32_t worker)

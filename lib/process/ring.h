@@ -192,7 +192,8 @@ struct rw {
 /* Fixed before the first fork; each process has its own copy. */
 struct geometry {
 	uint32_t slots; /* a power of two */
-	uint32_t workers;
+	uint32_t workers; /* places for them, spares included */
+	uint32_t active;  /* that work at a time */
 	uint32_t cpus;
 	size_t pub_size, rw_size, blocks_size; /* of the whole mappings */
 	size_t pub_used, rw_used;	       /* up to where the arenas begin */
@@ -216,7 +217,7 @@ struct ring {
 };
 
 /* Sizes for so many workers; arenas get what the limits of the process leave. */
-void crew__ring_measure(struct geometry *geometry, uint32_t workers, uint32_t cpus);
+void crew__ring_measure(struct geometry *geometry, uint32_t active, uint32_t spares, uint32_t cpus);
 
 /* Find everything in three mappings. */
 void crew__ring_attach(struct ring *ring, const struct geometry *geometry, void *pub, void *rw, void *blocks);

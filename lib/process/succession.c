@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "process/parcel.h"
@@ -105,7 +106,8 @@ static void renumber(struct process_executor *p)
 		latest = p->seats[i].incarnation > latest ? p->seats[i].incarnation : latest;
 	for (uint32_t i = 0; i < p->ring.geometry.workers; i++) {
 		p->seats[i].incarnation = latest + 1;
-		p->seats[i].state = SEAT_ASKED;
+		p->seats[i].since = crew__now();
+		p->seats[i].state = SEAT_ASKED; /* without a number: all were buried */
 	}
 	p->plan.incarnation = latest + 1;
 	pthread_mutex_unlock(&p->lock);
@@ -171,4 +173,44 @@ void crew__succeed_zygote(struct process_executor *p)
 	} else {
 		bury_all(p);
 	}
+}
+
+/* ---- silence ---- */
+
+/* Kill those that were executed and do not come to crew_init(). True: it happens every time. */
+static bool kill_silent(struct process_executor *p, uint64_t long_ago)
+{
+	for (uint32_t i = 0; i < p->ring.geometry.workers; i++) {
+		struct seat *seat = &p->seats[i];
+
+		if (seat->state != SEAT_ALIVE)
+			continue;
+		if (crew__has_begun(p, i)) {
+			p->silent = 0;
+		} else if (seat->since < long_ago) {
+			crew__seat_kill(seat, SIGKILL);
+			p->silent++;
+		}
+	}
+	return p->silent >= STRIKES;
+}
+
+void crew__check_births(struct process_executor *p)
+{
+	uint64_t now = crew__now(), long_ago = now - SILENCE_MS * MS_TO_NS;
+	bool hopeless = false;
+
+	if (now < SILENCE_MS * MS_TO_NS)
+		return;
+	pthread_mutex_lock(&p->lock);
+	if (p->plan.start == CREW_START_SPAWN)
+		hopeless = kill_silent(p, long_ago);
+	for (uint32_t i = 0; i < p->ring.geometry.workers && !p->closing; i++)
+		if (p->seats[i].state == SEAT_ASKED && p->seats[i].since < long_ago && p->zygote.pidfd >= 0) {
+			syscall(SYS_pidfd_send_signal, p->zygote.pidfd, SIGKILL, NULL, 0); /* what follows is its death's business */
+			break;
+		}
+	pthread_mutex_unlock(&p->lock);
+	if (hopeless)
+		crew__give_up(p, CREW_EBROKEN, NULL, "%d workers in a row were executed and did not come to crew_init() within %d s", STRIKES, SILENCE_MS / 1000);
 }

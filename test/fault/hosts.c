@@ -458,6 +458,66 @@ TEST(a_killed_keeper_has_a_successor)
 	}
 }
 
+/* A spare is initialized before it is needed: the dead worker's number is another's at once, and a fresh one is forked to be the next. */
+static int count_starts(void *arg, int worker)
+{
+	__atomic_add_fetch((uint32_t *)arg, 1, __ATOMIC_SEQ_CST);
+	return worker < 0;
+}
+
+CREW_TASK(pid_t, which_worker)
+{
+	return getpid();
+}
+
+TEST(a_spare_takes_the_place_of_a_dead_worker)
+{
+	uint32_t *starts_seen = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	CREW_SCOPE (ex, crew_processes(.workers = 1, .spares = 2, .start = CREW_START_FORK, .initializer = count_starts, .arg = starts_seen)) {
+		pid_t old = await_worker(ex, 0), now, ran;
+
+		CHECK_EQ(crew_executor_workers(ex), 1);
+		CHECK_EQ(crew_executor_worker_pid(ex, 1), -EINVAL);
+		for (uint32_t round = 0; round < 5; round++) {
+			while (__atomic_load_n(starts_seen, __ATOMIC_SEQ_CST) < 3 + round)
+				sched_yield();
+			kill(old, SIGKILL);
+			now = await_worker(ex, old);
+			CHECK_EQ(crew_run(ex, &ran, which_worker), 0);
+			CHECK_EQ(ran, now);
+			old = now;
+		}
+	}
+	munmap(starts_seen, 4096);
+}
+
+TEST(a_spare_takes_the_place_of_a_worker_that_retires)
+{
+	pid_t last = 0, ran;
+
+	CREW_SCOPE (ex, crew_processes(.workers = 1, .spares = 1, .max_tasks_per_child = 1))
+		for (int i = 0; i < 20; i++) {
+			CHECK_EQ(crew_run(ex, &ran, which_worker), 0);
+			CHECK(ran != last);
+			last = ran;
+		}
+}
+
+TEST(spares_do_not_run_tasks)
+{
+	CREW_SCOPE (ex, crew_processes(.workers = 2, .spares = 3)) {
+		pid_t first = await_worker(ex, 0), second, ran;
+
+		while ((second = crew_executor_worker_pid(ex, 1)) == 0)
+			sched_yield();
+		for (int i = 0; i < 200; i++) {
+			CHECK_EQ(crew_run(ex, &ran, which_worker), 0);
+			CHECK(ran == first || ran == second);
+		}
+	}
+}
+
 /* A program that ends with open executors and endless tasks: exit() returns, nobody stays. */
 TEST(exit_with_running_tasks_leaves_nobody)
 {

@@ -42,7 +42,7 @@ static struct ring ring_of(uint32_t workers)
 	struct geometry geometry;
 	struct ring ring;
 
-	crew__ring_measure(&geometry, workers, 1);
+	crew__ring_measure(&geometry, workers, 0, 1);
 	crew__ring_attach(&ring, &geometry, mapped("/memfd:crew-pub"), mapped("/memfd:crew-rw"), mapped("/memfd:crew-blocks"));
 	return ring;
 }
