@@ -31,8 +31,10 @@ static bool describe(struct jam *jam, crew_executor *ex)
 	jam->waiting = 0;
 	jam->print = 0;
 	memset(jam->waits, 0, sizeof jam->waits);
+	if (jam->workers > JAM_WORKERS)
+		return false;
 	for (int i = 0; i < jam->workers; i++) {
-		jam->pid[i] = i < JAM_WORKERS ? ex->ops->worker_pid(ex, i) : 0;
+		jam->pid[i] = ex->ops->worker_pid(ex, i);
 		if (jam->pid[i] <= 0)
 			return false;
 	}
