@@ -46,6 +46,8 @@ typedef struct crew_reader { crew_handle handle; } crew_reader; /* a crew_rwlock
 /* shared.h */
 typedef struct crew_value { crew_handle handle; } crew_value;
 typedef struct crew_array { crew_handle handle; } crew_array;
+typedef struct crew_block { crew_handle handle; } crew_block;
+typedef struct crew_shareable_list { crew_handle handle; } crew_shareable_list;
 
 /* queue.h */
 typedef struct crew_queue { crew_handle handle; } crew_queue;
@@ -60,6 +62,7 @@ CREW_API int crew_handle_check(crew_handle handle);
 	_Generic((h_), crew_lock: crew_lock_drop, crew_rlock: crew_rlock_drop, crew_semaphore: crew_semaphore_drop,            \
 		 crew_condition: crew_condition_drop, crew_event: crew_event_drop, crew_barrier: crew_barrier_drop,            \
 		 crew_rwlock: crew_rwlock_drop, crew_value: crew_value_drop, crew_array: crew_array_drop, \
+		 crew_block: crew_block_drop, crew_shareable_list: crew_shareable_list_drop,                                   \
 		 crew_queue: crew_queue_drop)(h_)
 #endif
 CREW_API int crew_lock_drop(crew_lock lock);
@@ -71,6 +74,8 @@ CREW_API int crew_barrier_drop(crew_barrier barrier);
 CREW_API int crew_rwlock_drop(crew_rwlock lock);
 CREW_API int crew_value_drop(crew_value value);
 CREW_API int crew_array_drop(crew_array array);
+CREW_API int crew_block_drop(crew_block block);
+CREW_API int crew_shareable_list_drop(crew_shareable_list list);
 CREW_API void crew_queue_drop(crew_queue queue); /* see queue.h for when */
 
 #ifdef __cplusplus

@@ -73,6 +73,84 @@ CREW_API crew_array crew_array_new(const void *from, size_t n, size_t size, int 
 CREW_API void *crew_array_at(crew_array array, size_t *ret_n);
 CREW_API void *crew_array_cast(crew_array array, int type, const char *file, int line);
 
+/*
+ * ---- blocks: memory of any size, with a name or without ----
+ *
+ * Without a name (NULL) a block is for the family alone, and is there in every process of it at once. With one it is a POSIX shared memory object, /dev/shm/NAME,
+ * which unrelated programs may attach too; "" asks for a name that nobody else has. Names have 1 to 250 bytes, none of them a '/' (-EINVAL, -ENAMETOOLONG),
+ * and are neither "." nor "..".
+ *
+ * A name is there from the moment at which the block has its size and its zeroes. It goes by crew_block_unlink(), or when the process that made it has ended, by
+ * whatever: a small process of the library's own, the tracker, sees to that; it outlives Ctrl-C and is started anew when it was killed. CREW_UNTRACKED: the name
+ * stays until somebody unlinks it. What is mapped stays mapped after an unlink.
+ */
+enum crew_block_flags { CREW_UNTRACKED = 1 };
+
+/* -EEXIST; -EINVAL: size is 0; -ENOSPC, -ENOMEM, -EFBIG (RLIMIT_FSIZE); -EAGAIN: no tracker could be started. */
+CREW_API crew_block crew_block_make(const char *name, size_t size);
+CREW_API crew_block crew_block_make_with(const char *name, size_t size, unsigned flags);
+
+/* A block by its name, whoever made it. Its size is what it really is. -ENOENT, -EACCES; -EINVAL: it has none. */
+CREW_API crew_block crew_block_attach(const char *name);
+
+/* Where it is in this process, and how long. A named block is mapped here at its first use; { NULL, 0 }: no such block, or its name has gone before that. */
+CREW_API crew_bytes crew_block_at(crew_block block);
+
+/* The name into buf, as strings are; "" for one without. Its length; -ERANGE: buf is too short. */
+CREW_API int crew_block_name(crew_block block, char *buf, size_t size);
+
+/* Take the name away. 0, once; -ENOENT after that. */
+CREW_API int crew_block_unlink(const char *name);
+
+/*
+ * ---- shareable lists: n items of their own types, in place ----
+ *
+ * The number of items and the room of each are fixed when the list is made; strings and bytes have as much as they began with, rounded up to 8. A set that does
+ * not fit is -EMSGSIZE and changes nothing. Sets and gets are atomic with each other. A get of an item that a process was killed in the middle of setting is -EOWNERDEAD,
+ * until somebody sets it.
+ */
+enum crew_item_kind { CREW_ITEM_NONE, CREW_ITEM_BOOL, CREW_ITEM_INTEGER, CREW_ITEM_REAL, CREW_ITEM_BYTES };
+typedef struct crew_item {
+	enum crew_item_kind kind;
+	union {
+		bool boolean;
+		int64_t integer;
+		double real;
+		crew_bytes bytes;
+	} is;
+} crew_item;
+static inline crew_item crew_item_integer(int64_t x)
+{
+	crew_item item;
+
+	item.kind = CREW_ITEM_INTEGER;
+	item.is.integer = x;
+	return item;
+}
+static inline crew_item crew_item_real(double x)
+{
+	crew_item item;
+
+	item.kind = CREW_ITEM_REAL;
+	item.is.real = x;
+	return item;
+}
+static inline crew_item crew_item_string(const char *text)
+{
+	crew_item item;
+
+	item.kind = CREW_ITEM_BYTES;
+	item.is.bytes = crew_bytes_str(text);
+	return item;
+}
+
+CREW_API crew_shareable_list crew_shareable_list_make(const crew_item *items, size_t n);
+CREW_API ssize_t crew_shareable_list_len(crew_shareable_list list);
+CREW_API int crew_shareable_list_set(crew_shareable_list list, size_t i, crew_item item); /* -EMSGSIZE; -ERANGE: no such item */
+
+/* Bytes are a copy and yours: crew_bytes_free(). */
+CREW_API int crew_shareable_list_get(crew_shareable_list list, size_t i, crew_item *ret);
+
 #ifdef __cplusplus
 }
 #endif

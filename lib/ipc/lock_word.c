@@ -36,7 +36,7 @@ static bool inherit(struct lock_word *r, uint64_t seen, uint64_t flags)
 		return false;
 	ck_pr_fence_acquire(); /* as in lock_take() */
 	crew__mortal_holds++;
-	r->depth = 0;
+	ck_pr_store_32(&r->depth, 0);
 	return true;
 }
 
@@ -96,7 +96,7 @@ int crew__word_acquire(const struct lock_place *at, int ms)
 		return rc;
 	if (lock_is_mine(at->word)) {
 		if (at->recursive) {
-			at->word->depth++;
+			ck_pr_store_32(&at->word->depth, at->word->depth + 1);
 			return at->word->depth ? 0 : -EAGAIN;
 		}
 		if (ms < 0)
@@ -120,7 +120,7 @@ int crew__word_release(struct lock_word *r, bool recursive)
 	if (lock_is_free(seen) || (recursive && !mine))
 		return -EPERM;
 	if (recursive && r->depth) {
-		r->depth--;
+		ck_pr_store_32(&r->depth, r->depth - 1);
 		return 0;
 	}
 	damage = !mine && crew__mortal_state(seen) == MORTAL_GONE ? WORD_DAMAGED : 0; /* nobody makes good a death by releasing for the dead */
@@ -139,7 +139,7 @@ uint32_t crew__word_yield(struct lock_word *r)
 {
 	uint32_t depth = r->depth;
 
-	r->depth = 0;
+	ck_pr_store_32(&r->depth, 0);
 	crew__word_release(r, true);
 	return depth;
 }
@@ -149,7 +149,7 @@ int crew__word_regain(const struct lock_place *at, uint32_t depth)
 	int rc = crew__word_acquire(at, CREW_FOREVER);
 
 	if (rc == 0 || rc == -EOWNERDEAD)
-		at->word->depth = depth;
+		ck_pr_store_32(&at->word->depth, depth);
 	return rc;
 }
 

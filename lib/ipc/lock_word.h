@@ -50,7 +50,13 @@ static inline bool lock_take(struct lock_word *r, uint64_t me)
 	return true;
 }
 
-/* The common case: this thread's, not recursive, nobody waits. */
+/* Of a recursive one: a release frees it, if it is this thread's. Another's depth may be read while he writes it: then lock_give() fails. */
+static inline bool lock_is_shallow(struct lock_word *r)
+{
+	return ck_pr_load_32(&r->depth) == 0;
+}
+
+/* The common case: this thread's, nobody waits. */
 static inline bool lock_give(struct lock_word *r, uint64_t me)
 {
 	ck_pr_fence_release(); /* pairs with the acquire in lock_take() */

@@ -17,6 +17,14 @@ static crew_handle make(enum handle_kind kind)
 	return crew__handle_make(kind, sizeof(struct lock), &object);
 }
 
+/* Whatever the common case is not; out of its way. */
+static __attribute__((__noinline__, __cold__)) int acquire(struct lock *l, crew_handle handle, bool recursive, int ms)
+{
+	if (!l)
+		return crew__handle_reason(handle);
+	return crew__word_acquire(&(struct lock_place){ &l->lock, l, handle, recursive }, ms);
+}
+
 static int drop(crew_handle handle, enum handle_kind kind)
 {
 	struct lock *l = crew__handle_end(handle, kind);
@@ -74,20 +82,18 @@ int crew_lock_acquire(crew_lock lock, int ms)
 {
 	struct lock *l = handle_at(lock.handle, HANDLE_LOCK);
 
-	if (unlikely(!l))
-		return crew__handle_reason(lock.handle);
-	if (likely(lock_take(&l->lock, crew__mortal_id)))
+	if (likely(l && lock_take(&l->lock, crew__mortal_id)))
 		return 0;
-	return crew__word_acquire(&(struct lock_place){ &l->lock, l, lock.handle, false }, ms);
+	return acquire(l, lock.handle, false, ms);
 }
 
 int crew_lock_release(crew_lock lock)
 {
 	struct lock *l = handle_at(lock.handle, HANDLE_LOCK);
 
-	if (unlikely(!l))
-		return crew__handle_reason(lock.handle);
-	return lock_give(&l->lock, crew__mortal_id) ? 0 : crew__word_release(&l->lock, false);
+	if (likely(l && lock_give(&l->lock, crew__mortal_id)))
+		return 0;
+	return l ? crew__word_release(&l->lock, false) : crew__handle_reason(lock.handle);
 }
 
 int crew_lock_recover(crew_lock lock)
@@ -120,21 +126,19 @@ int crew_rlock_drop(crew_rlock lock)
 int crew_rlock_acquire(crew_rlock lock, int ms)
 {
 	struct lock *l = rlock_at(lock);
-	struct lock_place place;
 
-	if (unlikely(!l))
-		return crew__handle_reason(lock.handle);
-	if (likely(lock_take(&l->lock, crew__mortal_id)))
+	if (likely(l && lock_take(&l->lock, crew__mortal_id)))
 		return 0;
-	place = rlock_place(l, lock);
-	return crew__word_acquire(&place, ms);
+	return acquire(l, lock.handle, true, ms);
 }
 
 int crew_rlock_release(crew_rlock lock)
 {
 	struct lock *l = rlock_at(lock);
 
-	return likely(l) ? crew__word_release(&l->lock, true) : crew__handle_reason(lock.handle);
+	if (likely(l && lock_is_shallow(&l->lock) && lock_give(&l->lock, crew__mortal_id)))
+		return 0;
+	return l ? crew__word_release(&l->lock, true) : crew__handle_reason(lock.handle);
 }
 
 int crew_rlock_recover(crew_rlock lock)

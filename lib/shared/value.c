@@ -233,6 +233,8 @@ int crew_value_release(crew_value value)
 {
 	struct things *t = value_at(value);
 
+	if (likely(t && lock_is_shallow(&t->lock) && lock_give(&t->lock, crew__mortal_id)))
+		return 0;
 	return t ? crew__word_release(&t->lock, true) : crew__handle_reason(value.handle);
 }
 
