@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * modules.c: tasks of modules that came after the workers, and went before them.
+ */
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <crew/crew.h>
+
+#include "../runner.h"
+
+static const enum crew_start starts[] = { CREW_START_SERVER, CREW_START_FORK, CREW_START_SPAWN };
+
+static const crew_task *task_in(void *module)
+{
+	const crew_task *const *task = module ? dlsym(module, "late_task") : NULL;
+
+	CHECK(task != NULL);
+	return *task;
+}
+
+static crew_future *multiplied(crew_executor *ex, const crew_task *task, long x)
+{
+	return crew_executor_submit(ex, task, &x, NULL, 0);
+}
+
+static void check_product(crew_executor *ex, const crew_task *task, long x, long expected)
+{
+	long y = 0;
+
+	CHECK_EQ(crew_take(multiplied(ex, task, x), &y, NULL), 0);
+	CHECK_EQ(y, expected);
+}
+
+CREW_TASK(int, here)
+{
+	return 1;
+}
+
+TEST(a_task_of_a_module_loaded_later_runs)
+{
+	int y;
+
+	for (int i = 0; i < 3; i++)
+		CREW_SCOPE (ex, crew_processes(.workers = 2, .start = starts[i])) {
+			void *module;
+
+			CHECK_EQ(crew_run(ex, &y, here), 0);
+			module = dlopen(LATE_2, RTLD_NOW);
+			CHECK(module != NULL);
+			for (long x = 0; x < 20; x++)
+				check_product(ex, task_in(module), x, 2 * x);
+			dlclose(module);
+		}
+}
+
+/* A map's items travel in another way. */
+TEST(a_map_of_a_module_loaded_later_runs)
+{
+	long in[100], out[100];
+	const void *columns[] = { in };
+
+	for (int i = 0; i < 100; i++)
+		in[i] = i;
+	for (int i = 0; i < 3; i++)
+		CREW_SCOPE (ex, crew_processes(.workers = 2, .start = starts[i])) {
+			void *module = dlopen(LATE_2, RTLD_NOW);
+
+			CHECK_EQ(crew_executor_map(ex, task_in(module), columns, out, 100, NULL, 0), 0);
+			for (int k = 0; k < 100; k++)
+				CHECK_EQ(out[k], 2l * k);
+			dlclose(module);
+		}
+}
+
+/* A number that was given to a task means that task for as long as the executor is there, whatever is loaded at its address meanwhile. */
+TEST(a_module_that_takes_the_place_of_another_runs_its_own_tasks)
+{
+	for (int i = 0; i < 3; i++)
+		CREW_SCOPE (ex, crew_processes(.workers = 2, .start = starts[i]))
+			for (int round = 0; round < 3; round++) {
+				void *module = dlopen(LATE_2, RTLD_NOW);
+
+				check_product(ex, task_in(module), 7, 14);
+				dlclose(module);
+				module = dlopen(LATE_3, RTLD_NOW);
+				check_product(ex, task_in(module), 7, 21);
+				dlclose(module);
+			}
+}
+
+static void copy(const char *from, const char *to)
+{
+	char command[1200];
+
+	snprintf(command, sizeof command, "cp '%s' '%s.new' && mv '%s.new' '%s'", from, to, to, to);
+	CHECK_EQ(system(command), 0);
+}
+
+static void check_refused(crew_executor *ex, const crew_task *task, const char *why)
+{
+	crew_future *f = multiplied(ex, task, 1);
+
+	CHECK_EQ(crew_future_wait(f, CREW_FOREVER), CREW_ERAISED);
+	CHECK_EQ(crew_future_error(f)->code, CREW_ENOTASK);
+	CHECK_HAS(crew_future_error(f)->message, why);
+	crew_future_free(f);
+}
+
+TEST(a_module_that_cannot_be_had_is_named)
+{
+	char folder[] = "/tmp/crew-modules-XXXXXX", path[64];
+	int y;
+
+	CHECK(mkdtemp(folder) != NULL);
+	snprintf(path, sizeof path, "%s/late.so", folder);
+	copy(LATE_2, path);
+	CREW_SCOPE (ex, crew_processes(.workers = 1)) {
+		void *module;
+
+		CHECK_EQ(crew_run(ex, &y, here), 0);
+		module = dlopen(path, RTLD_NOW);
+		unlink(path);
+		check_refused(ex, task_in(module), "cannot be loaded");
+		dlclose(module);
+	}
+	copy(LATE_2, path);
+	CREW_SCOPE (ex, crew_processes(.workers = 1)) {
+		void *module;
+
+		CHECK_EQ(crew_run(ex, &y, here), 0);
+		module = dlopen(path, RTLD_NOW);
+		copy(LATE_3, path);
+		check_refused(ex, task_in(module), "not the build");
+		dlclose(module);
+	}
+	unlink(path);
+	rmdir(folder);
+}
