@@ -104,9 +104,9 @@ void crew__grants_drop(struct process_executor *p, uint32_t worker)
 	crew__grant_drop(p, seat->grant);
 	seat->grant = NULL;
 	for (uint32_t i = 0; i < STOCKS; i++) {
-		order_stock(&p->ring.orders[worker], i, NULL);
-		crew__stock_drop(p->store, seat->stock[i]);
+		crew__stock_drop(p->store, seat->stock[i]); /* first: who gives units of it back writes into the order until then */
 		seat->stock[i] = NULL;
+		order_stock(&p->ring.orders[worker], i, NULL);
 	}
 }
 

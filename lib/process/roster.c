@@ -16,7 +16,7 @@
 #include "base/futex.h"
 #include "process/process_executor.h"
 
-enum { GO_NEVER = UINT32_MAX };
+#define GO_NEVER UINT32_MAX
 
 /* NOBODY: no seat, no number. */
 int crew__roster_init(struct process_executor *p)
