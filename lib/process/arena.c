@@ -189,7 +189,7 @@ static void release(struct arena *a, size_t at, size_t n)
 	bool punch;
 
 	pthread_mutex_lock(&a->mutex);
-	punch = a->idle + n > a->most;
+	punch = !a->keeping || a->idle + n > a->most;
 	for (size_t i = at; i < at + n; i++) {
 		if (punch)
 			a->populated[i / 64] &= ~((uint64_t)1 << (i % 64));
@@ -212,6 +212,7 @@ static int acquire(struct arena *a, size_t n, size_t *ret_at)
 	pthread_mutex_lock(&a->mutex);
 	ok = reserve_run(a) && take_run(a, n, ret_at);
 	a->turns++;
+	a->keeping = true;
 	pthread_mutex_unlock(&a->mutex);
 	if (!ok)
 		return -ENOMEM;
@@ -376,13 +377,12 @@ void crew__arena_free_run(struct arena *a, uint64_t offset, size_t n)
 	release(a, offset / CHUNK, n / CHUNK);
 }
 
-uint64_t crew__arena_turns(struct arena *a, size_t *idle)
+uint64_t crew__arena_turns(struct arena *a)
 {
 	uint64_t turns;
 
 	pthread_mutex_lock(&a->mutex);
 	turns = a->turns;
-	*idle += a->idle;
 	pthread_mutex_unlock(&a->mutex);
 	return turns;
 }
@@ -427,6 +427,7 @@ void crew__arena_trim(struct arena *a)
 
 	do {
 		pthread_mutex_lock(&a->mutex);
+		a->keeping = false;
 		any = take_idle(a, &run);
 		for (size_t i = run.at; any && i < run.at + run.n; i++) {
 			a->populated[i / 64] &= ~((uint64_t)1 << (i % 64));

@@ -26,6 +26,7 @@ struct arena {
 	uint64_t *populated; /* one bit for each chunk: it has pages */
 	size_t idle, most;   /* chunks with pages that nobody has; that there may be of them */
 	uint64_t turns;	     /* runs ever taken */
+	bool keeping;	     /* there was one since it was trimmed */
 	struct span *partial[8]; /* per class: spans with room */
 };
 
@@ -42,9 +43,9 @@ void crew__arena_free(struct arena *a, uint64_t offset, size_t n);
 int crew__arena_alloc_run(struct arena *a, size_t n, uint64_t *ret_offset);
 void crew__arena_free_run(struct arena *a, uint64_t offset, size_t n);
 
-/* How often anything was taken, and, added to *idle, how many chunks are kept for next time. When the first stands still for long, whoever watches may give
-   the second back: trim. */
-uint64_t crew__arena_turns(struct arena *a, size_t *idle);
+/* How often anything was taken. When that stands still for long, whoever watches may trim: pages that are kept for next time go back, and until the next time
+   none are kept. */
+uint64_t crew__arena_turns(struct arena *a);
 void crew__arena_trim(struct arena *a);
 
 #endif

@@ -65,7 +65,7 @@ static struct grant *grant_new(struct process_executor *p, uint32_t worker)
 /* Room for several results of this size, as long as that does not come to too much. */
 static size_t stock_size(const struct process_executor *p, size_t want)
 {
-	size_t most = ALL_STOCKS / p->ring.geometry.workers, size = STOCK_UNIT;
+	size_t most = ALL_STOCKS / STOCKS / p->ring.geometry.workers, size = STOCK_UNIT;
 
 	if (most > STOCK_KEPT)
 		most = STOCK_KEPT;
@@ -226,16 +226,27 @@ bool crew__answer_requests(struct process_executor *p)
 
 /* ---- idle ---- */
 
-/* Is nothing kept that could go back? Called now and then while nothing is outstanding. */
+/* While no task is on its way workers need no room, and notice that they have none when the next one asks for it. Whoever is to die may still write to its own: that
+   stays until then. */
+static void recall(struct process_executor *p)
+{
+	pthread_mutex_lock(&p->lock);
+	for (uint32_t i = 0; i < p->ring.geometry.workers && p->outstanding == 0; i++)
+		if (p->seats[i].state == SEAT_ALIVE && !p->seats[i].condemned && !p->seats[i].doomed)
+			crew__grants_drop(p, i);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* A second after memory was last taken the arenas give back what they keep for next time, and from then on at once whatever they get. Until then
+   somebody must look: the engine's ticks. */
 bool crew__memory_settled(struct process_executor *p)
 {
 	struct arena *arenas[] = { &p->in, &p->store->arena, &p->blocks };
 	uint64_t turns = 0;
-	size_t idle = 0;
 
 	for (int i = 0; i < 3; i++)
-		turns += crew__arena_turns(arenas[i], &idle);
-	if (idle == 0)
+		turns += crew__arena_turns(arenas[i]);
+	if (turns == p->trimmed)
 		return true;
 	if (turns != p->turns) {
 		p->turns = turns;
@@ -244,7 +255,9 @@ bool crew__memory_settled(struct process_executor *p)
 	}
 	if (crew__now() - p->still_from < STILL_MS * MS_TO_NS)
 		return false;
+	recall(p);
 	for (int i = 0; i < 3; i++)
 		crew__arena_trim(arenas[i]);
+	p->trimmed = turns;
 	return true;
 }

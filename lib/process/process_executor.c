@@ -430,6 +430,9 @@ static void *process_shared_alloc(crew_executor *ex, size_t n)
 		errno = -rc;
 		return NULL;
 	}
+	pthread_mutex_lock(&p->lock);
+	crew__keep_ticking(p); /* what is freed later is kept for a while, and then not */
+	pthread_mutex_unlock(&p->lock);
 	memset(p->ring.blocks + offset, 0, n);
 	return p->ring.blocks + offset;
 }

@@ -250,7 +250,7 @@ struct process_executor {
 	uint32_t settled_signal CREW__ALIGNED;
 	uint32_t stop_engine; /* atomic */
 	/* engine only: */
-	uint64_t turns;		 /* of the arenas, as last seen */
+	uint64_t turns, trimmed; /* of the arenas: as last seen; when they were last trimmed */
 	uint64_t still_from;	 /* when they were seen to change last */
 	struct relay relay;
 	struct callback_queue callbacks;
@@ -349,7 +349,7 @@ void crew__grants_drop(struct process_executor *p, uint32_t worker);
 void crew__grant_let_go(struct process_executor *p, struct grant *grant);
 /* What workers ask for. True: there was something. Engine only, as the next. */
 bool crew__answer_requests(struct process_executor *p);
-/* Memory that was kept for next time goes back when there is no next time. True: all has. */
+/* Memory that was kept for next time goes back when there is no next time. True: it has. */
 bool crew__memory_settled(struct process_executor *p);
 
 /* ---- process_wait.c: slots of the ops table ---- */

@@ -92,12 +92,16 @@ static uint64_t bits(uint32_t first, uint32_t n)
 	return (n < 64 ? ((uint64_t)1 << n) - 1 : ~(uint64_t)0) << first;
 }
 
-/* Units whose results were given back are ours again. Pairs with the release in return_units (result_store.c). */
+/* Units whose results were given back are ours again, unless the whole was called back between two tasks (recall in grants.c). Pairs with the release in
+   return_units (result_store.c). */
 static void look_for_returned(struct worker *w, uint32_t slot)
 {
+	const struct stock_order *order = &w->orders->stock[slot];
 	struct held_stock *s = &w->rooms.stock[slot];
-	uint64_t returned = load_acquire_64(&w->orders->stock[slot].returned);
+	uint64_t returned = load_acquire_64(&order->returned);
 
+	if (ck_pr_load_64(&order->size) == 0)
+		*s = (struct held_stock){ 0 };
 	s->taken &= ~(returned ^ s->seen);
 	s->seen = returned;
 }
@@ -149,9 +153,9 @@ static int room_in_stock(struct worker *w, size_t n, unsigned char **ret)
 
 	for (slot = 0; slot < STOCKS; slot++) {
 		s = &w->rooms.stock[slot];
+		look_for_returned(w, slot);
 		if (s->size < n)
 			continue;
-		look_for_returned(w, slot);
 		first = find_units(s, units_for(s, n));
 		if (first < STOCK_UNITS) {
 			*ret = take_units(w, s, first, units_for(s, n));
