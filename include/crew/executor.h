@@ -296,8 +296,8 @@ CREW_API crew_inbox *crew_inbox_close(crew_inbox *inbox);
 
 /* ---- shared memory ---- */
 
-/* Memory that the caller and every worker of ex see; as a crew_bytes argument, whole or in part, it is not copied. It is freed when it was
-   given back and no task uses it any more. {NULL, 0} with errno on failure. */
+/* Memory that the caller and every worker of ex see; as a crew_bytes argument, whole or in part, it is not copied, and a crew_bytes result that lies in
+   such an argument stays there. It is freed when it was given back and no task uses it any more. {NULL, 0} with errno on failure. */
 CREW_API crew_bytes crew_shared_alloc(crew_executor *ex, size_t n);
 CREW_API void crew_shared_free(crew_executor *ex, crew_bytes bytes);
 

@@ -41,7 +41,7 @@ typedef void crew_done_fn(crew_future *f, void *arg);
  * int does not read a double; signedness is not looked at; structs are compared by size). -ETIMEDOUT: still going on,
  * nothing happened to it. -EDEADLK: a wait for oneself, or one that closes a circle of waiting workers. *y is untouched on any failure. May be called again.
  *
- * A crew_bytes or const char * result is borrowed: it points into the future and goes with it.
+ * A crew_bytes or const char * result is borrowed: it points into the future and goes with it. (A child of fork() has neither.)
  */
 #define crew_result(f_, y_) crew_result_within(f_, y_, CREW_FOREVER)
 #define crew_result_within(f_, y_, ms_) \

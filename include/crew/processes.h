@@ -14,7 +14,7 @@
  * future that is not done fails with CREW_EBROKEN. Callbacks run in a thread of the library's own.
  * One executor runs at most 8192 different tasks (-ENOSPC).
  *
- * Arguments and results travel by copy, or by crew_shared_alloc() with none. Pointers are refused: CREW_EPOINTER. A task must be known to the
+ * Arguments travel by copy, or by crew_shared_alloc() with none; results of crew_result_alloc() by no copy when they are large. Pointers are refused: CREW_EPOINTER. A task must be known to the
  * worker: one of a module loaded after the open is CREW_ENOTASK. Inside a worker crew_task_executor() runs nested submits in place. Workers
  * ignore SIGINT (Ctrl-C reaches the whole terminal; the parent decides) and have every other signal at its default.
  */

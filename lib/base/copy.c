@@ -31,8 +31,8 @@ static inline void stream_line(unsigned char *to, const unsigned char *from)
 	_mm_stream_si128(out + 3, d);
 }
 
-/* Pairs of pages, two lines of each in turn: one page after the other keeps half of the memory's banks waiting (8 GB/s). `to` is aligned to a line, n a multiple
-   of two pages. */
+/* Pairs of pages, two lines of each in turn: one page after the other keeps half of the memory's banks waiting (8 GB/s). `to` is aligned to a
+   line, n a multiple of two pages. */
 static void stream(unsigned char *to, const unsigned char *from, size_t n)
 {
 	for (size_t at = 0; at < n; at += at % PAGE == PAGE - 2 * LINE ? PAGE + 2 * LINE : 2 * LINE)

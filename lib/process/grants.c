@@ -226,8 +226,8 @@ bool crew__answer_requests(struct process_executor *p)
 
 /* ---- idle ---- */
 
-/* While no task is on its way workers need no room, and notice that they have none when the next one asks for it. Whoever is to die may still write to its own: that
-   stays until then. */
+/* While no task is on its way workers need no room, and notice that they have none when the next task wants some. Whoever is to die may still write
+   to its own: that stays until then. */
 static void recall(struct process_executor *p)
 {
 	pthread_mutex_lock(&p->lock);

@@ -23,6 +23,14 @@ CREW_TASK(long, square, (long, x))
 	return x * x;
 }
 
+CREW_TASK(crew_bytes, squares, (long, x))
+{
+	crew_bytes out = crew_result_alloc(20000 * (size_t)(x % 10 + 1));
+
+	memset(out.data, (int)x, out.len);
+	return out;
+}
+
 static unsigned char *mapped(const char *name)
 {
 	unsigned char *found = NULL;
@@ -47,7 +55,7 @@ static struct ring ring_of(uint32_t workers)
 	return ring;
 }
 
-enum { HEAD_FORWARD, HEAD_BACK, CLAIMS, ANSWERS, IDLE_BITS, JOURNALS, LOGS, REQUESTS, PHASES, BELLS, RANDOM, WHATS };
+enum { HEAD_FORWARD, HEAD_BACK, CLAIMS, ANSWERS, IDLE_BITS, JOURNALS, LOGS, REQUESTS, ROOMS, PHASES, BELLS, RANDOM, WHATS };
 
 static uint64_t mix(uint64_t *state)
 {
@@ -99,7 +107,19 @@ CREW_TASK(int, scribble, (int, what), (long, seed))
 	case REQUESTS:
 		for (int i = 0; i < 2; i++) {
 			r.reports[i].want = mix(&state);
+			r.reports[i].wanted = (uint32_t)mix(&state) % 5;
 			r.reports[i].asked = (uint32_t)mix(&state);
+		}
+		r.rw->asking[0] = 3;
+		break;
+	case ROOMS: /* all that any worker was granted, and requests that give it up under their feet */
+		for (int i = 0; i < 2; i++) {
+			fill(r.out + r.orders[i].offset, r.orders[i].size, &state);
+			for (int k = 0; k < STOCKS; k++)
+				fill(r.out + r.orders[i].stock[k].offset, r.orders[i].stock[k].size, &state);
+			r.reports[i].want = mix(&state) % 3 * 100000;
+			r.reports[i].wanted = (uint32_t)mix(&state) % (WANT_GRANT + 1);
+			r.reports[i].asked++;
 		}
 		r.rw->asking[0] = 3;
 		break;
@@ -129,7 +149,7 @@ static void scribbled(int what, size_t rounds)
 			crew_future *fs[64];
 
 			for (int i = 0; i < 64; i++)
-				fs[i] = i == 20 ? crew_submit(ex, scribble, what, seed) : crew_submit(ex, square, i);
+				fs[i] = i == 20 ? crew_submit(ex, scribble, what, seed) : i % 4 ? crew_submit(ex, square, i) : crew_submit(ex, squares, i);
 			for (int i = 0; i < 64; i++)
 				CHECK_NE(crew_future_wait(fs[i], 20000), -ETIMEDOUT);
 		}
@@ -163,6 +183,7 @@ TEST_WITHIN(the_parent_survives_scribbled_reports, 120)
 	scribbled(JOURNALS, test_scaled(5));
 	scribbled(LOGS, test_scaled(5));
 	scribbled(REQUESTS, test_scaled(5));
+	scribbled(ROOMS, test_scaled(20));
 	scribbled(PHASES, test_scaled(5));
 }
 
