@@ -444,6 +444,7 @@ void crew__worker_main(struct worker_plan *plan, uint32_t index, uint32_t incarn
 	w->index = index;
 	w->incarnation = incarnation;
 	w->rooms.put = w->orders->released;
+	w->rooms.asked = w->orders->granted;
 	crew__shared_here = (struct shared_range){ w->ring->blocks, w->ring->geometry.blocks_size };
 	if (plan->stack_size)
 		live_on_stack(w, plan->stack_size);

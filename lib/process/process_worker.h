@@ -25,6 +25,7 @@ struct rooms {
 	uint64_t begin, last; /* where the task's part of it begins, and its newest room */
 	bool in_grant;	      /* it has a part */
 	uint32_t put;	      /* answers that lie in a grant, ever */
+	uint32_t asked;	      /* requests, ever */
 	uint32_t next;	      /* slot of the stock to give up next */
 	struct held_stock stock[STOCKS];
 };

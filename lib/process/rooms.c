@@ -20,10 +20,8 @@
 
 /* ---- asking the parent ---- */
 
-static uint32_t post_request(struct worker *w, uint32_t wanted, uint64_t n)
+static void post(struct worker *w, uint32_t wanted, uint64_t n, uint32_t number)
 {
-	uint32_t number = w->report->asked + 1;
-
 	ck_pr_store_64(&w->report->want, n);
 	ck_pr_store_32(&w->report->wanted, wanted);
 	ck_pr_fence_store();
@@ -31,16 +29,19 @@ static uint32_t post_request(struct worker *w, uint32_t wanted, uint64_t n)
 	ck_pr_fence_store_atomic();
 	set_bit(w->ring->rw->asking, w);
 	ring_engine(w);
-	return number;
 }
 
-/* Wait for its answer. */
+/* Wait for the answer. Should a peer have written over the request, it is made again. */
 static void ask(struct worker *w, uint32_t wanted, uint64_t n)
 {
-	uint32_t number = post_request(w, wanted, n), granted;
+	uint32_t number = ++w->rooms.asked, granted;
 
-	while ((granted = load_acquire_32(&w->orders->granted)) != number)
+	post(w, wanted, n, number);
+	while ((granted = load_acquire_32(&w->orders->granted)) != number) {
 		crew__futex_wait(&w->orders->granted, granted, crew__now() + 100 * MS_TO_NS, true); /* woken by hand_over (grants.c) */
+		if (load_acquire_32(&w->orders->granted) == granted || ck_pr_load_32(&w->report->asked) != number)
+			post(w, wanted, n, number);
+	}
 }
 
 /* ---- the grant ---- */
@@ -321,6 +322,6 @@ void crew__rooms_clean(struct worker *w)
 		if (s->size <= STOCK_KEPT || s->taken)
 			continue;
 		*s = (struct held_stock){ 0 };
-		post_request(w, i, 0); /* nobody waits for the answer */
+		post(w, i, 0, ++w->rooms.asked); /* nobody waits for the answer */
 	}
 }
