@@ -209,7 +209,7 @@ static struct ring ring_of_one(void)
 	struct geometry geometry;
 	struct ring ring;
 
-	crew__ring_measure(&geometry, 1, 1);
+	crew__ring_measure(&geometry, 1, 0, 1);
 	crew__ring_attach(&ring, &geometry, mapped("/memfd:crew-pub"), mapped("/memfd:crew-rw"), mapped("/memfd:crew-blocks"));
 	return ring;
 }
