@@ -151,7 +151,7 @@ CREW_API int crew_future_set_running(crew_future *f); /* 0; -ECANCELED: cancelle
  * process of the program's family: workers and children of every start method, and back. There crew_promise_future(p) gives a future that stands
  * for f: it is waited for, watched, cancelled and asked as f is, and if f is a promise it may be kept: the first set wins, wherever it is made, and f is
  * done everywhere. If f is a task's, setting is CREW_EHANDLE; a cancel is passed on to the process that submitted it, which may take a moment, and answers
- * 0 when no answer comes within a second; that it runs is known a moment later; crew_future_task() is "".
+ * 0 when no answer comes within a second; a kill is a cancel there; that it runs is known a moment later; crew_future_task() is "".
  *
  * It belongs to the caller: crew_future_free(). A handle that could not be made gives a future that has failed already with the reason. Neither call blocks.
  *

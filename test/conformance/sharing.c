@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "carriers.h"
 #include "kinds.h"
 
 static crew_future *promise_of_int(void)
@@ -585,4 +586,98 @@ TEST(the_first_set_wins_wherever_it_is_made)
 		crew_future_free(f);
 		crew_future_free(start);
 	}
+}
+
+/* ---- through queues, to whoever is on the other side ---- */
+
+struct post {
+	crew_queue out, back;
+};
+
+static void keep_what_comes(const void *arg)
+{
+	const struct post *post = arg;
+	crew_promise p;
+
+	for (int i = 0; i < 20; i++) {
+		crew_future *f;
+
+		CHECK_EQ(crew_get(post->out, &p), 0);
+		f = crew_promise_future(p);
+		CHECK_EQ(keep(f, i), 0);
+		crew_future_free(f);
+	}
+}
+
+TEST_CARRIED(handles_go_through_a_queue)
+{
+	struct post post = { .out = crew_queue_make(.item = sizeof(crew_promise)) };
+	crew_future *fs[20];
+	int y;
+
+	for (int i = 0; i < 20; i++) {
+		crew_promise p;
+
+		fs[i] = promise_of_int();
+		p = crew_future_share(fs[i]);
+		CHECK_EQ(crew_put(post.out, &p), 0);
+	}
+	carry(keep_what_comes, &post, sizeof post);
+	for (int i = 0; i < 20; i++) {
+		CHECK_EQ(crew_result(fs[i], &y), 0);
+		CHECK_EQ(y, i);
+		crew_future_free(fs[i]);
+	}
+	carried_join();
+	crew_queue_drop(post.out);
+}
+
+static void add_and_note(crew_future *f, void *arg)
+{
+	add_to(f, arg);
+}
+
+/* The other side watches a promise of ours and gives us one of its own, which we keep when its callback has run. */
+static void watch_and_offer(const void *arg)
+{
+	const struct post *post = arg;
+	crew_future *f, *mine = promise_of_int();
+	crew_promise p;
+	int sum = 0, y = 0;
+
+	CHECK_EQ(crew_get(post->out, &p), 0);
+	f = crew_promise_future(p);
+	CHECK_EQ(crew_future_on_done(f, add_and_note, &sum), 0);
+	CHECK_EQ(crew_future_on_done(mine, add_and_note, &sum), 0);
+	p = crew_future_share(mine);
+	CHECK_EQ(crew_put(post->back, &p), 0);
+	CHECK_EQ(crew_result(mine, &y), 0);
+	CHECK_EQ(y, 30);
+	while (__atomic_load_n(&sum, __ATOMIC_SEQ_CST) != 42)
+		sched_yield();
+	crew_future_free(f);
+	crew_future_free(mine);
+}
+
+TEST_CARRIED(callbacks_run_on_both_sides)
+{
+	struct post post = { crew_queue_make(.item = sizeof(crew_promise)), crew_queue_make(.item = sizeof(crew_promise)) };
+	crew_future *f = promise_of_int(), *theirs;
+	crew_promise p = crew_future_share(f);
+	int sum = 0;
+
+	carry(watch_and_offer, &post, sizeof post);
+	CHECK_EQ(crew_put(post.out, &p), 0);
+	CHECK_EQ(crew_get(post.back, &p), 0);
+	theirs = crew_promise_future(p);
+	CHECK_EQ(crew_future_on_done(theirs, add_and_note, &sum), 0);
+	CHECK_EQ(keep(f, 12), 0);
+	CHECK_EQ(keep(theirs, 30), 0);
+	while (__atomic_load_n(&sum, __ATOMIC_SEQ_CST) != 30)
+		sched_yield();
+	carried_join();
+	crew_future_free(theirs);
+	crew_future_free(f);
+	crew_queue_drop(post.out);
+	crew_queue_drop(post.back);
 }
