@@ -260,8 +260,10 @@ int crew__process_settle(crew_process *p, int ms)
 	while (n < 0 && errno == EINTR);
 	if (n != 1)
 		return -ETIMEDOUT;
-	if (p->kind != KIN_THREAD) /* a thread has said all before its descriptor is readable */
+	if (p->kind != KIN_THREAD)
 		learn(p);
+	else
+		(void)has_ended(p); /* it has said all under the mutex before its descriptor was readable: by taking that we see it */
 	return 0;
 }
 

@@ -17,6 +17,13 @@
 
 #include "runner.h"
 
+/* A forked child of a program with threads has one itself, which watches its creator. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+	return "report_thread_leaks=0:die_after_fork=0";
+}
+
 /* What a test and the programs it forks have in common. */
 struct board {
 	pid_t pid;
