@@ -81,9 +81,9 @@ CREW_API int crew_pool_error(crew_pool *pool, crew_error *ret);
  * crew_pool_apply_async_with(pool, (.callback = store, .error_callback = complain, .arg = &table), T, A…)
  *
  * When it is done callback(f, arg) is called if it went well, error_callback(f, arg) if it failed or was cancelled; f is done and can be asked, and goes when the
- * callback returns. It runs in a thread of the library's (threads: in the worker), one after the other, and before the future that was returned is done: who
- * has that future's result knows that the callback has run. So it must not wait for it. It must not block for long nor close the pool. A crew_raise() in it
- * is dropped.
+ * callback returns. It runs in a thread of the library's (threads: in the worker; done already: in the caller), and before the future that was returned is
+ * done: who has that future's result knows that the callback has run. So it must not wait for it. Callbacks of several futures may run at the same
+ * time. It must not block for long nor close the pool. A crew_raise() in it is dropped.
  *
  * Cancelling the returned future gives up on the result only; the task goes on.
  */

@@ -23,9 +23,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/futex.h"
 #include "core/registry.h"
 
 #define STACK_SIZE ((size_t)1 << 18)
+
+/* ThreadSanitizer keeps books on a thread in memory that a child would then write, too: it gets a copy. */
+#define BORROWED_MEMORY CLONE_VM
+#if defined(__SANITIZE_THREAD__)
+#undef BORROWED_MEMORY
+#define BORROWED_MEMORY 0
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#undef BORROWED_MEMORY
+#define BORROWED_MEMORY 0
+#endif
+#endif
 
 static struct {
 	pthread_mutex_t gate; /* one launch, start or end of the thread at a time */
@@ -33,13 +46,13 @@ static struct {
 	pthread_t thread;
 	uint32_t programs; /* that have the thread's death signal */
 	bool started;
-	/* guarded by mutex */
-	pthread_mutex_t mutex;
-	pthread_cond_t changed;
-	const struct launch *launch; /* NULL: none, or it is done */
+	/* the caller's while turn is not ORDER, the thread's while it is */
+	const struct launch *launch;
 	pid_t outcome;
-	bool stop;
-} nursery = { .gate = PTHREAD_MUTEX_INITIALIZER, .mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+	uint32_t turn; /* both, by turns; a futex */
+} nursery = { .gate = PTHREAD_MUTEX_INITIALIZER };
+
+enum { IDLE, ORDER, DONE, STOP };
 
 /* ---- in the child, in our memory ---- */
 
@@ -52,75 +65,89 @@ struct attempt {
 static bool redirect(const struct launch *l)
 {
 	for (int i = 0; i < 3; i++) {
-		int fd = l->birth->silent[i] ? open("/dev/null", O_RDWR) : l->stdio[i];
+		long fd = l->birth->silent[i] ? syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR, 0) : l->stdio[i];
 
-		if (fd >= 0 && fd != i && dup2(fd, i) < 0)
+		if (fd < 0 && l->birth->silent[i])
 			return false;
-		if (l->birth->silent[i] && fd < 0)
+		if (fd >= 0 && fd != i && syscall(SYS_dup3, fd, i, 0) < 0)
 			return false;
 	}
 	return true;
+}
+
+static _Noreturn void give_up(struct attempt *a, int error)
+{
+	a->error = error;
+	for (;;)
+		syscall(SYS_exit_group, 127);
 }
 
 static int child(void *arg)
 {
 	struct attempt *a = arg;
 	const struct launch *l = a->launch;
-	uint64_t none = 0;
+	const uint64_t none = 0;
 
 	if (l->birth->detach)
-		setsid();
-	else if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() != a->self)
-		_exit(1);
+		syscall(SYS_setsid);
+	else if (syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && syscall(SYS_getppid) != a->self)
+		give_up(a, ESRCH);
 	crew__child_prepare(l->birth);
-	if ((l->directory && chdir(l->directory)) || !redirect(l)) {
-		a->error = errno;
-		_exit(127);
-	}
+	if ((l->directory && syscall(SYS_chdir, l->directory)) || !redirect(l))
+		give_up(a, errno);
 	if (!l->inherit_fds)
 		syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC: a kernel without it leaves what is not close-on-exec */);
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
 	execvpe(l->argv[0], l->argv, l->environment ? l->environment : environ);
-	a->error = errno;
-	_exit(127);
+	give_up(a, errno);
 }
 
 /* ---- in the thread ---- */
 
 static pid_t execute(const struct launch *l)
 {
-	struct attempt a = { .launch = l, .self = getpid() };
-	char *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+	char *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct attempt *a = (struct attempt *)(void *)stack; /* at its far end, and shared in any case */
 	pid_t pid;
 
 	if (stack == MAP_FAILED)
 		return -errno;
-	pid = clone(child, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | SIGCHLD, &a);
+	*a = (struct attempt){ .launch = l, .self = getpid() };
+	pid = clone(child, stack + STACK_SIZE, BORROWED_MEMORY | CLONE_VFORK | SIGCHLD, a);
 	if (pid < 0)
 		pid = -errno;
-	munmap(stack, STACK_SIZE);
-	if (pid > 0 && a.error) {
+	if (pid > 0 && a->error) {
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 			; /* ECHILD: somebody was faster */
-		pid = -a.error;
+		pid = -a->error;
 	}
+	munmap(stack, STACK_SIZE);
 	return pid;
+}
+
+/* Pairs with await_turn on the other side. */
+static void pass_turn(uint32_t turn)
+{
+	store_release_32(&nursery.turn, turn);
+	crew__futex_wake(&nursery.turn, 1, false);
+}
+
+static uint32_t await_turn(uint32_t one, uint32_t other)
+{
+	uint32_t turn;
+
+	while ((turn = load_acquire_32(&nursery.turn)) != one && turn != other)
+		crew__futex_wait(&nursery.turn, turn, NEVER, false); /* woken by pass_turn */
+	return turn;
 }
 
 static void *nurse(void *arg)
 {
 	pthread_setname_np(pthread_self(), "crew-nursery");
-	pthread_mutex_lock(&nursery.mutex);
-	while (!nursery.stop) {
-		if (nursery.launch) {
-			nursery.outcome = execute(nursery.launch);
-			nursery.launch = NULL;
-			pthread_cond_broadcast(&nursery.changed);
-		} else {
-			pthread_cond_wait(&nursery.changed, &nursery.mutex);
-		}
+	while (await_turn(ORDER, STOP) == ORDER) {
+		nursery.outcome = execute(nursery.launch);
+		pass_turn(DONE);
 	}
-	pthread_mutex_unlock(&nursery.mutex);
 	return arg;
 }
 
@@ -133,7 +160,7 @@ static int start(void)
 
 	if (nursery.started)
 		return 0;
-	nursery.stop = false;
+	nursery.turn = IDLE;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	rc = -pthread_create(&nursery.thread, NULL, nurse, NULL);
@@ -148,10 +175,7 @@ static void stop(void)
 {
 	if (!nursery.started || nursery.programs)
 		return;
-	pthread_mutex_lock(&nursery.mutex);
-	nursery.stop = true;
-	pthread_cond_broadcast(&nursery.changed);
-	pthread_mutex_unlock(&nursery.mutex);
+	pass_turn(STOP);
 	pthread_join(nursery.thread, NULL);
 	nursery.started = false;
 	ck_pr_dec_32(&crew__service_threads);
@@ -164,13 +188,10 @@ pid_t crew__nursery_launch(const struct launch *launch)
 	pthread_mutex_lock(&nursery.gate);
 	pid = start();
 	if (pid == 0) {
-		pthread_mutex_lock(&nursery.mutex);
 		nursery.launch = launch;
-		pthread_cond_broadcast(&nursery.changed);
-		while (nursery.launch)
-			pthread_cond_wait(&nursery.changed, &nursery.mutex);
+		pass_turn(ORDER);
+		await_turn(DONE, DONE);
 		pid = nursery.outcome;
-		pthread_mutex_unlock(&nursery.mutex);
 	}
 	nursery.programs += pid > 0 && !launch->birth->detach;
 	stop();
@@ -190,6 +211,4 @@ void crew__nursery_forked(void)
 {
 	memset(&nursery, 0, sizeof nursery);
 	pthread_mutex_init(&nursery.gate, NULL);
-	pthread_mutex_init(&nursery.mutex, NULL);
-	pthread_cond_init(&nursery.changed, NULL);
 }

@@ -115,8 +115,8 @@ static void store(crew_future *f, void *arg)
 	long y;
 
 	CHECK_EQ(crew_result(f, &y), 0);
-	seen->sum += y;
-	seen->pid = getpid();
+	__atomic_add_fetch(&seen->sum, y, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&seen->pid, getpid(), __ATOMIC_SEQ_CST);
 	__atomic_add_fetch(&seen->callbacks, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -124,7 +124,7 @@ static void complain(crew_future *f, void *arg)
 {
 	struct seen *seen = arg;
 
-	seen->code = crew_future_error(f)->code;
+	__atomic_store_n(&seen->code, crew_future_error(f)->code, __ATOMIC_SEQ_CST);
 	__atomic_add_fetch(&seen->errors, 1, __ATOMIC_SEQ_CST);
 }
 
