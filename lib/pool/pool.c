@@ -397,7 +397,9 @@ int crew_pool_terminate(crew_pool *pool)
 
 	if (rc == 0 && crew__inside(pool->ex))
 		return -EDEADLK;
-	if (rc == 0)
+	if (rc == 0) /* first, or a worker that obeys at once begins what was to be cancelled */
+		rc = crew_executor_shutdown(pool->ex, CREW_CANCEL_PENDING, 0);
+	if (rc >= 0)
 		rc = crew_executor_shutdown(pool->ex, CREW_CANCEL_PENDING | CREW_KILL_RUNNING, 0);
 	return rc < 0 ? rc : 0;
 }
