@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * queue_killer.c: kill -9 a process after each single instruction of a put, a get, a task_done and a wait, with somebody asleep on the other side.
+ *
+ * The victim is a child that we step (ptrace). After k steps it is dead, and then
+ *
+ *	what it had counted (an item put, taken, done) has woken who slept for it, by itself; what it had not, is as if it had never begun
+ *	everybody else goes on: who sleeps ends when there is what he waits for
+ *	no item is there twice, none but the victim's own is gone
+ *
+ * Compiled with CREW_FAULT_LOST_WAKE, where counting and waking are two steps, the same killer must find it.
+ */
+#include <crew/crew.h>
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ipc/queue_memory.h"
+#include "runner.h"
+
+#ifdef CREW_FAULT_LOST_WAKE
+enum { FAULTY = 1, PATIENCE_MS = 500 };
+#else
+enum { FAULTY = 0, PATIENCE_MS = 10000 };
+#endif
+
+static unsigned long violations, points;
+
+/* ---- the victim ---- */
+
+static pid_t start_victim(void (*act)(crew_queue q), crew_queue q)
+{
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+		raise(SIGSTOP);
+		act(q);
+		_exit(0);
+	}
+	return pid;
+}
+
+/* About to sleep: a step would not come back. */
+static bool would_sleep(pid_t pid)
+{
+	struct user_regs_struct regs;
+	long word;
+
+	CHECK_EQ(ptrace(PTRACE_GETREGS, pid, 0, &regs), 0L);
+	if (regs.rax != SYS_futex || (regs.rsi & FUTEX_CMD_MASK) != FUTEX_WAIT_BITSET)
+		return false;
+	errno = 0;
+	word = ptrace(PTRACE_PEEKTEXT, pid, (void *)regs.rip, 0);
+	return errno == 0 && (word & 0xffff) == 0x050f; /* syscall */
+}
+
+/* k steps, then dead. False: it had come to its end, or its sleep, before. */
+static bool kill_after(pid_t pid, long k)
+{
+	bool more = true;
+	int status;
+
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	for (long i = 0; i < k && more; i++) {
+		if (would_sleep(pid)) {
+			more = false;
+			break;
+		}
+		CHECK_EQ(ptrace(PTRACE_SINGLESTEP, pid, 0, 0), 0L);
+		CHECK_EQ(waitpid(pid, &status, 0), pid);
+		more = WIFSTOPPED(status);
+	}
+	if (WIFSTOPPED(status)) {
+		kill(pid, SIGKILL);
+		while (waitpid(pid, &status, 0) == pid && WIFSTOPPED(status))
+			;
+	}
+	return more;
+}
+
+/* ---- who sleeps on the other side ---- */
+
+static pid_t start_sleeper(int (*act)(crew_queue q), crew_queue q)
+{
+	struct queue *m = queue_at(q);
+	pid_t pid = fork();
+	char path[64], state = '?';
+	FILE *file;
+
+	CHECK(pid >= 0);
+	if (pid == 0)
+		_exit(act(q) == 0 ? 0 : 1);
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	while (state != 'S' || ck_pr_load_32(&m->crowd) == 0) {
+		file = fopen(path, "re");
+		CHECK(file != NULL);
+		if (fscanf(file, "%*d %*s %c", &state) != 1)
+			state = '?';
+		fclose(file);
+	}
+	return pid;
+}
+
+static bool ended(pid_t pid, int ms)
+{
+	int64_t limit = test_now_ms() + ms;
+	int status;
+	pid_t rc;
+
+	while ((rc = waitpid(pid, &status, WNOHANG)) == 0 && test_now_ms() < limit)
+		sched_yield();
+	if (rc == pid && status != 0)
+		violations++;
+	return rc == pid;
+}
+
+static void complain(long k, const char *what)
+{
+	violations++;
+	printf("after %ld steps: %s\n", k, what);
+}
+
+static void expect_end(pid_t pid, long k, const char *what)
+{
+	if (ended(pid, PATIENCE_MS))
+		return;
+	complain(k, what);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+/* ---- the acts ---- */
+
+static void put_one(crew_queue q)
+{
+	long x = 1;
+
+	(void)!crew_put(q, &x);
+}
+static void get_one(crew_queue q)
+{
+	long x;
+
+	(void)!crew_get(q, &x);
+}
+static void done_one(crew_queue q)
+{
+	crew_queue_task_done(q);
+}
+static void put_large(crew_queue q)
+{
+	static char large[5000];
+
+	(void)!crew_queue_put_bytes(q, crew_bytes_make(large, sizeof large), CREW_FOREVER);
+}
+static void get_large(crew_queue q)
+{
+	crew_bytes got;
+
+	(void)!crew_queue_get_bytes(q, &got, CREW_FOREVER);
+}
+static int sleep_for_item(crew_queue q)
+{
+	long x;
+
+	return crew_get(q, &x);
+}
+static int sleep_for_room(crew_queue q)
+{
+	long x = 2;
+
+	return crew_put(q, &x);
+}
+static int sleep_for_all(crew_queue q)
+{
+	return crew_queue_join(q, CREW_FOREVER);
+}
+static int sleep_for_message(crew_queue q)
+{
+	crew_bytes got;
+
+	return crew_queue_get_bytes(q, &got, CREW_FOREVER);
+}
+
+/* ---- rounds: false: the victim was through before k ---- */
+
+static crew_queue longs(size_t capacity)
+{
+	return crew_queue_make(.item = sizeof(long), .capacity = capacity);
+}
+
+static bool round_put(long k)
+{
+	crew_queue q = longs(4);
+	pid_t sleeper = start_sleeper(sleep_for_item, q);
+	bool more = kill_after(start_victim(put_one, q), k);
+	long x = 5;
+
+	if (queue_at(q)->strand.put == 0) /* as if it had not begun */
+		CHECK_EQ(crew_put(q, &x), 0);
+	expect_end(sleeper, k, "an item came, and who slept for it sleeps on");
+	if (crew_get_within(q, &x, 0) != -EAGAIN)
+		complain(k, "an item is there twice");
+	CHECK_EQ(crew_put_within(q, &x, 0), 0);
+	CHECK_EQ(crew_get_within(q, &x, 0), 0);
+	crew_queue_drop(q);
+	return more;
+}
+
+static bool round_get(long k)
+{
+	crew_queue q = longs(1);
+	bool more;
+	pid_t sleeper;
+	long x = 1;
+
+	CHECK_EQ(crew_put(q, &x), 0);
+	sleeper = start_sleeper(sleep_for_room, q);
+	more = kill_after(start_victim(get_one, q), k);
+	if (queue_at(q)->strand.got == 0)
+		CHECK_EQ(crew_get(q, &x), 0); /* still there, and the first */
+	if (x != 1)
+		complain(k, "the wrong item came");
+	expect_end(sleeper, k, "there was room, and who slept for it sleeps on");
+	if (crew_get_within(q, &x, 0) || x != 2 || crew_queue_len(q) != 0)
+		complain(k, "the sleeper's item is not what is there");
+	crew_queue_drop(q);
+	return more;
+}
+
+static bool round_done(long k)
+{
+	crew_queue q = longs(0);
+	bool more;
+	pid_t sleeper;
+	long x = 1;
+
+	CHECK_EQ(crew_put(q, &x), 0);
+	sleeper = start_sleeper(sleep_for_all, q);
+	more = kill_after(start_victim(done_one, q), k);
+	if (queue_at(q)->done_count == 0)
+		CHECK_EQ(crew_queue_task_done(q), 0);
+	expect_end(sleeper, k, "all was done, and who waited for it waits on");
+	if (crew_queue_task_done(q) != -EINVAL)
+		complain(k, "it was done twice");
+	crew_queue_drop(q);
+	return more;
+}
+
+/* The victim is on its way to sleep; another waits behind it. */
+static bool round_wait(long k)
+{
+	crew_queue q = longs(1);
+	pid_t victim = start_victim(get_one, q), second;
+	bool more = kill_after(victim, k);
+	long x = 1;
+
+	second = start_sleeper(sleep_for_item, q);
+	CHECK_EQ(crew_put(q, &x), 0);
+	expect_end(second, k, "the turn of a dead one was not handed on");
+	crew_queue_drop(q);
+	return more;
+}
+
+/* Messages that each need a segment of their own, so one is found, or given back, under the killer's eyes. */
+static bool round_large(void (*act)(crew_queue q), size_t fill, long k)
+{
+	crew_queue q = crew_queue_make(.item = 0, .bytes = 8000);
+	static char large[5000];
+	crew_bytes got;
+	bool more;
+	pid_t sleeper;
+
+	for (size_t i = 0; i < fill; i++)
+		CHECK_EQ(crew_queue_put_bytes(q, crew_bytes_make(large, sizeof large), 0), 0);
+	more = kill_after(start_victim(act, q), k);
+	while (crew_queue_get_bytes(q, &got, 0) == 0) {
+		if (got.len != sizeof large)
+			complain(k, "a message is not what it was");
+		crew_bytes_free(got);
+	}
+	for (int i = 0; i < 3; i++) {
+		sleeper = start_sleeper(sleep_for_message, q);
+		CHECK_EQ(crew_queue_put_bytes(q, crew_bytes_make(large, sizeof large), CREW_FOREVER), 0);
+		expect_end(sleeper, k, "a message came, and who slept for it sleeps on");
+	}
+	crew_queue_drop(q);
+	return more;
+}
+
+static bool round_put_large(long k)
+{
+	return round_large(put_large, 0, k);
+}
+static bool round_get_large(long k)
+{
+	return round_large(get_large, 1, k);
+}
+
+/* Every 11th step, from a random first one; STRESS=1100: every one. */
+static void kill_each_step(bool (*round)(long k))
+{
+	size_t scaled = test_scaled(1);
+	long stride = scaled >= 11 ? 1 : (long)(11 / scaled);
+
+	if (FAULTY)
+		stride = 1;
+	CHECK_EQ(crew__family_join(), 0);
+	for (long k = (long)(test_random() % (uint64_t)stride); round(k) && violations == 0; k += stride)
+		points++;
+	printf("%lu points killed at, %lu violations\n", points, violations);
+	CHECK_EQ(violations == 0, !FAULTY);
+}
+
+TEST_WITHIN(a_putter_may_die_after_any_instruction, 300)
+{
+	kill_each_step(round_put);
+}
+#if !defined(CREW_FAULT_LOST_WAKE)
+TEST_WITHIN(a_getter_may_die_after_any_instruction, 300)
+{
+	kill_each_step(round_get);
+}
+TEST_WITHIN(who_has_done_one_may_die_after_any_instruction, 300)
+{
+	kill_each_step(round_done);
+}
+TEST_WITHIN(who_is_about_to_sleep_may_die_after_any_instruction, 300)
+{
+	kill_each_step(round_wait);
+}
+TEST_WITHIN(a_putter_of_large_messages_may_die_after_any_instruction, 300)
+{
+	kill_each_step(round_put_large);
+}
+TEST_WITHIN(a_getter_of_large_messages_may_die_after_any_instruction, 300)
+{
+	kill_each_step(round_get_large);
+}
+#endif
