@@ -125,6 +125,10 @@ def plan(build):
     crew("P6", "footprint", backend="processes")
     peers("P6", ["socket_pool", "python-executor", "python-pool"], quick=["socket_pool"])
     crew("T8/processes", "idle", backend="processes", workers=(4,), quick=())
+    for bench in ("Q1", "Q2", "Q1/echo", "Q2/echo"):
+        programs.append(Program(bench, "crew", [f"{native}/passing", "--bench", bench], True))
+        programs.append(Program(bench, "by hand", [f"{native}/passing_by_hand", "--bench", bench], True))
+        programs.append(Program(bench, "python", ["/usr/bin/python3", "bench/baselines/passing.py", "--bench", bench]))
     return programs
 
 

@@ -176,6 +176,12 @@ def rows():
     yield process("P4", "a spare replaces a dead worker", "P4/spare", 4, "< {}", fixed(1))
     yield process("P5", "kill -9 one of two: one fails, 99 right", "P5", 2, "≤ {}", fixed(2))
     yield process("P6", "private memory of an idle worker", "P6", 2, "≤ {}", fixed(64))
+    yield Row("Q1", "a queue, 8 bytes to another process", "Q1", 2, "≤ 1/20 of multiprocessing.Queue = {}",
+              times(1 / 20, "Q1", 2, "multiprocessing.Queue"), "crew queue")
+    yield Row("Q1", "beside a socketpair", "Q1", 2, "≤ it = {}", times(1, "Q2", 2, "socketpair"), "crew queue")
+    yield Row("Q1", "there and back, beside a socketpair", "Q1/echo", 2, "≤ it = {}", times(1, "Q2/echo", 2, "socketpair"), "crew queue")
+    yield Row("Q2", "a pipe, 8 bytes to another process", "Q2", 2, "≤ multiprocessing.Pipe = {}",
+              times(1, "Q2", 2, "multiprocessing.Pipe"), "crew pipe")
 
     for bench, peer in (("T1", threads), ("T2", threads), ("T3", threads), ("T4", threads), ("P1", processes), ("P2", processes)):
         yield Row("P7", f"{bench} with 16 workers", bench, 16, "≤ 1.5 × 2 workers = {}", times(1.5, bench, 2, peer), peer)
