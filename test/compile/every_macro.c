@@ -379,3 +379,16 @@ int typed(void)
 	crew_future_free(f);
 	return called(NULL, NULL) + (int)spawned(1) + other(RED) + passed_on(0) + (int)passed_on_as(NULL).x + CREW_VERSION_MAJOR;
 }
+
+/* ---- queues ---- */
+
+int queued(void);
+int queued(void)
+{
+	crew_queue q = crew_queue_make(.item = sizeof(struct point), .capacity = 8), none = crew_queue_make(.item = 0);
+	struct point p = { 1, 2 }, two[2] = { { 0, 0 }, { 1, 1 } }, *at = &p;
+	const char text[] = "text";
+
+	return crew_put(q, &p) + crew_get(q, at) + crew_put_within(q, at, 10) + crew_get_within(q, two, 0) + crew_put(none, "literal") +
+	       crew_put(none, text) + crew_handle_error(q);
+}
