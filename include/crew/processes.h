@@ -15,7 +15,9 @@
  * One executor runs at most 8192 different tasks (-ENOSPC).
  *
  * Arguments travel by copy, or by crew_shared_alloc() with none; results of crew_result_alloc() by no copy when they are large. Pointers are refused: CREW_EPOINTER. A task must be known to the
- * worker: one of a module loaded after the open is CREW_ENOTASK. Inside a worker crew_task_executor() runs nested submits in place. Workers
+ * worker: one of a module loaded after the open is CREW_ENOTASK. Inside a worker crew_task_executor() submits
+ * to the whole pool: an idle worker runs what a task submits, or whoever waits for it; a task is not done before what it submitted has at least
+ * begun. When a worker dies, every task on its stack fails with it, and what those had submitted and nobody began is cancelled. Workers
  * ignore SIGINT (Ctrl-C reaches the whole terminal; the parent decides) and have every other signal at its default.
  */
 #pragma GCC system_header

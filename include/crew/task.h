@@ -92,7 +92,7 @@ CREW_API bool crew_caught(crew_error *ret);
 /*
  * Asking. Inside a task: has somebody asked it to stop (cancel, a deadline that passed, a shutdown)? Milliseconds to its
  * deadline (CREW_FOREVER: none; 0: passed). The index of the worker that runs it, from 0. The executor it runs on,
- * for nested submits: on threads the very same; in a process worker one that runs what it is given in place; outside a
+ * for nested submits: on threads the very same; in a process worker one that stands for it there; outside a
  * task NULL (and -1, false, CREW_FOREVER).
  */
 CREW_API bool crew_task_cancelled(void);

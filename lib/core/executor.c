@@ -382,7 +382,7 @@ static int list_one(crew_future *f, void *arg)
 
 	if (!phase_done(s) && l->count++ < l->n)
 		l->ret[l->count - 1] = (struct crew_unfinished){
-			.future = s & STATE_DETACHED ? NULL : f,
+			.future = (s & STATE_DETACHED) || (pinned && annex_of(f)->foreign) ? NULL : f,
 			.task = task ? task->name : "",
 			.where = task ? task->where : "",
 			.running = phase_of(s) == PHASE_RUNNING,

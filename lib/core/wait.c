@@ -187,7 +187,7 @@ static bool stuck(struct crew_completions *set)
 	for (size_t i = 0; i < set->n; i++) {
 		crew_future *f = set->node[i].delivered ? NULL : set->node[i].f;
 
-		if (f && !crew__done(f) && !crew__on_this_stack(f))
+		if (f && (crew__done(f) || !crew__on_this_stack(f))) /* what is done arrives, if it has not yet */
 			return false;
 	}
 	return true;

@@ -79,6 +79,15 @@ static void offer_or_fail(struct process_executor *p, struct entry *e, struct ba
 		crew__settle_failed(p, e, crew__error_no_memory(), batch);
 }
 
+/* Whoever took it from head does not begin it: another may. */
+static void take_from(struct process_executor *p, struct entry *e, struct batch *batch)
+{
+	if (e->errand)
+		crew__move_errand(p, e, batch);
+	else if (crew__withdraw(p, e, WORD_MOVED))
+		offer_or_fail(p, e, batch);
+}
+
 /* Not when the task was to blame or was asked to stop: it might end the next worker, too. */
 static bool may_try_again(struct process_executor *p, const struct seat *seat, crew_future *f)
 {
@@ -94,13 +103,20 @@ static bool may_try_again(struct process_executor *p, const struct seat *seat, c
 /* The task that the dead worker ran. */
 static void end_of(struct process_executor *p, const struct seat *seat, struct entry *e, struct cause cause, struct batch *batch)
 {
-	if (may_try_again(p, seat, e->f)) {
+	bool orphan = crew__errand_is_of(e->errand, (uint32_t)(seat - p->seats)); /* who submitted it is dead as well */
+
+	if (!orphan && may_try_again(p, seat, e->f)) {
 		annex_of(e->f)->attempts++;
+		if (e->errand) {
+			ck_pr_store_64(ring_claim(&p->ring, e->ticket), word_make(e->ticket, 0, WORD_QUEUED)); /* its owner is dead: no race */
+			crew__move_errand(p, e, batch);
+			return;
+		}
 		ck_pr_store_64(ring_claim(&p->ring, e->ticket), word_make(e->ticket, 0, WORD_MOVED)); /* its owner is dead: no race */
 		offer_or_fail(p, e, batch);
 		return;
 	}
-	p->lost++;
+	p->lost += !orphan;
 	crew__settle_failed(p, e, epitaph(seat, e->f, cause), batch);
 }
 
@@ -119,8 +135,8 @@ static void bury_entry(struct process_executor *p, uint32_t worker, struct entry
 #ifndef CREW_FAULT_NO_REOFFER
 		uint64_t journal = ck_pr_load_64(&p->ring.reports[worker].journal), first = journal >> 16, n = journal & 0xffff;
 
-		if (n <= BATCH_MAX && e->ticket - first < n && e->ticket < head && crew__withdraw(p, e, WORD_MOVED))
-			offer_or_fail(p, e, batch);
+		if (n <= BATCH_MAX && e->ticket - first < n && e->ticket < head)
+			take_from(p, e, batch);
 #else
 		(void)head;
 #endif
@@ -205,8 +221,13 @@ static void clear_seat(struct process_executor *p, uint32_t worker)
 	ck_pr_and_64(&p->ring.rw->parked[worker / 64], ~bit);
 	ck_pr_and_64(&p->ring.rw->searching[worker / 64], ~bit);
 	ck_pr_and_64(&p->ring.rw->asking[worker / 64], ~bit);
+	ck_pr_and_64(&p->ring.rw->offering[worker / 64], ~bit);
+	ck_pr_and_64(&p->ring.rw->blocked[worker / 64], ~bit);
 	ck_pr_store_64(&report->journal, 0);
 	ck_pr_store_32(&report->asked, p->ring.orders[worker].granted);
+	ck_pr_store_32(&report->room_asked, p->ring.orders[worker].room_granted);
+	ck_pr_store_32(&report->waits, 0);
+	ck_pr_store_64(&report->awaits, 0);
 	seat->logged = ck_pr_load_32(&report->logged);
 	crew__grants_drop(p, worker);
 	if (seat->pidfd >= 0) {
@@ -272,6 +293,7 @@ void crew__bury(struct process_executor *p, uint32_t worker, struct cause cause)
 
 	batch.n = 0;
 	crew__output_detach(p, worker);
+	crew__errands_bury(p, worker, phase_of_worker(p, worker) == WORKER_RETIRED);
 	pthread_mutex_lock(&p->lock);
 	do { /* its futures are done before its place is seen to be free */
 		more = bury_entries(p, worker, cause, &batch);
@@ -406,8 +428,7 @@ static void sweep_entry(struct process_executor *p, struct entry *e, uint64_t he
 	} else if (!word_is_open(word, e->ticket)) {
 		sweep_owned(p, e, word, batch);
 	} else if (repaired || (e->ticket < head && ++e->suspect > 2)) {
-		if (crew__withdraw(p, e, WORD_MOVED))
-			offer_or_fail(p, e, batch);
+		take_from(p, e, batch);
 	}
 }
 

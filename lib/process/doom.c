@@ -52,6 +52,8 @@ static int set_doomed(struct process_executor *p, const struct entry *e)
 
 		if (worker == 0 || worker > p->ring.geometry.workers || p->seats[worker - 1].state != SEAT_ALIVE)
 			return -1;
+		if (crew__errand_is_of(e->errand, worker - 1))
+			return -1; /* it runs on the stack of the very task that submitted it, which is not to blame */
 		if (ck_pr_cas_64_value(place, word, (word & ~(uint64_t)0xff) | WORD_DOOMED, &word))
 			return (int)worker - 1;
 	}

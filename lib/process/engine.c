@@ -2,7 +2,7 @@
 /*
  * engine.c: the one thread that an executor has in the parent. It does what nobody can be expected to wait for in person:
  *
- *	eventfd        a worker rang → settle what must be noticed, refill the ring, grant memory
+ *	eventfd        a worker rang → settle what must be noticed, refill the ring, grant memory, take what tasks submit
  *	zygote socket  born, unborn, dead
  *	pipes          what workers write to stderr, see output.c
  *	pidfds         a death whose obituary may be late
@@ -246,6 +246,8 @@ static int park(struct process_executor *p, struct epoll_event *events, int n)
 	ck_pr_store_32(&p->ring.pub->engine_parked, 1);
 	ck_pr_fence_memory();
 	if (crew__answer_requests(p))
+		timeout = 0;
+	if (crew__errands_take(p))
 		timeout = 0;
 	if (collect_logs(p) || ck_pr_load_32(&p->stop_engine))
 		timeout = 0;

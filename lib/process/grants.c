@@ -217,7 +217,7 @@ bool crew__answer_requests(struct process_executor *p)
 			ck_pr_and_64(&p->ring.rw->asking[i], ~(set & -set)); /* before the look at its request */
 			ck_pr_fence_memory();
 			if (worker < p->ring.geometry.workers)
-				answer_request(p, worker);
+				answer_request(p, worker), crew__errands_room(p, worker);
 			any = true;
 		}
 	}

@@ -142,6 +142,7 @@ struct source {
 	const void *payload;
 	uint8_t epoch;
 	uint64_t number;
+	uint32_t errand;
 };
 
 static size_t payload_of(uint32_t flags, uint32_t size)
@@ -166,6 +167,7 @@ static void place(struct process_executor *p, const struct source *from)
 	e->f = f;
 	e->ticket = ticket;
 	e->number = from->number;
+	e->errand = from->errand;
 	e->epoch = from->epoch;
 	e->suspect = 0;
 	f->value.word[0] = mark_ticket(ticket);
@@ -212,7 +214,7 @@ bool crew__pump(struct process_executor *p, struct batch *batch, uint32_t most)
 	uint32_t n = 0;
 
 	while (n < most && (w = crew__backlog_first(&p->backlog)) && find_room(p, batch)) {
-		place(p, &(struct source){ w->f, w->task, w->size, w->flags, crew__backlog_payload(w), w->epoch, w->number });
+		place(p, &(struct source){ w->f, w->task, w->size, w->flags, crew__backlog_payload(w), w->epoch, w->number, 0 });
 		crew__backlog_pop(&p->backlog);
 		n++;
 	}
@@ -256,11 +258,53 @@ static void make_way(struct process_executor *p, int64_t key)
 	for (uint64_t ticket = p->head_seen; ticket < p->tail; ticket++) {
 		struct entry *e = &p->entries[ticket & p->ring.mask];
 
-		if (e->f && e->ticket == ticket && crew__backlog_key(priority_of(e->f), e->number) < key &&
+		if (e->f && e->ticket == ticket && !e->errand && crew__backlog_key(priority_of(e->f), e->number) < key &&
 		    crew__withdraw(p, e, WORD_MOVED) && !crew__offer_again(p, e))
 			ck_pr_store_64(ring_claim(&p->ring, ticket), word_make(ticket, 0, WORD_QUEUED)); /* no memory: it stays; its
 				ticket may have been passed over meanwhile, which the sweep finds */
 	}
+}
+
+static void count_in(struct process_executor *p, uint8_t epoch)
+{
+	p->backlog.numbered++;
+	p->outstanding++;
+	p->of_epoch[epoch]++;
+	if (unlikely(!p->ticking))
+		crew__keep_ticking(p);
+}
+
+uint64_t crew__take_in_errand(struct process_executor *p, crew_future *f, const struct job *job, uint32_t errand, struct batch *batch)
+{
+	uint8_t epoch = p->epoch % EPOCHS;
+	uint64_t ticket, deadline = annex_of(f)->deadline;
+
+	if (p->failed || !find_room(p, batch) ||
+	    (deadline != NEVER && !crew__timetable_push(p, deadline, appointment_of(f, DUE_DEADLINE))) || !crew__unhold(f)) {
+		publish_holes(p);
+		return 0;
+	}
+	ticket = p->tail;
+	place(p, &(struct source){ f, job->task, job->size, job->flags, job->payload, epoch, p->backlog.numbered, errand });
+	publish(p);
+	count_in(p, epoch);
+	return ticket;
+}
+
+void crew__move_errand(struct process_executor *p, struct entry *e, struct batch *batch)
+{
+	struct job job;
+
+	if (!find_room(p, batch) || !crew__withdraw(p, e, WORD_MOVED))
+		return; /* its worker can still claim it; the sweep comes again */
+	job = ring_cell(&p->ring, e->ticket)->job;
+	crew__errand_moved(p, e->errand, p->tail);
+	place(p, &(struct source){ e->f, job.task, job.size, job.flags, job.payload, e->epoch, e->number, e->errand });
+	e->f = NULL;
+	if (e->waiters)
+		crew__futex_wake(word_futex(ring_claim(&p->ring, e->ticket)), INT_MAX, true);
+	publish(p);
+	crew__ring_wake_one(&p->ring);
 }
 
 /* Under the lock. 0, -ENOMEM, CREW_EBROKEN. *ret_tail: published up to there; 0: it went to the backlog. */
@@ -280,7 +324,7 @@ static int take_in(struct process_executor *p, crew_future *f, const struct job 
 		make_way(p, crew__backlog_key(priority, number));
 	}
 	if (likely(p->backlog.count == 0) && find_room(p, batch)) {
-		place(p, &(struct source){ f, job->task, job->size, job->flags, job->payload, epoch, number });
+		place(p, &(struct source){ f, job->task, job->size, job->flags, job->payload, epoch, number, 0 });
 		*ret_tail = publish(p);
 	} else {
 		if (!crew__backlog_push(&p->backlog, f, job, epoch, number, priority))
@@ -289,11 +333,7 @@ static int take_in(struct process_executor *p, crew_future *f, const struct job 
 		if (p->backlog.prioritised ? crew__pump(p, batch, BATCH_ITEMS) : publish_holes(p))
 			*ret_tail = p->tail;
 	}
-	p->backlog.numbered++;
-	p->outstanding++;
-	p->of_epoch[epoch]++;
-	if (unlikely(!p->ticking))
-		crew__keep_ticking(p);
+	count_in(p, epoch);
 	return 0;
 }
 

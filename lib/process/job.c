@@ -187,7 +187,7 @@ static unsigned char *scratch(struct worker *w, size_t n)
 }
 
 /* The task forked, and this is its child that came back from it: there is one worker of this number already. */
-static void check_fork(const struct worker *w)
+void crew__check_fork(const struct worker *w)
 {
 	if (unlikely(crew__fork_generation != w->generation))
 		_exit(0);
@@ -258,7 +258,7 @@ static void run_any(struct worker *w, const crew_task *task, const struct job *j
 	}
 	result = result_room(task, arguments + arguments_size);
 	error = result ? crew__call(&w->context, task, arguments, result, &block) : NULL;
-	check_fork(w);
+	crew__check_fork(w);
 	if (error) {
 		answer_error(w, error);
 		crew__error_free(error);
@@ -285,7 +285,7 @@ static void run_plain(struct worker *w, const crew_task *task, const struct job 
 
 	memcpy(arguments, job->payload, job->size <= 16 ? 16 : JOB_PAYLOAD);
 	task->run(arguments, result);
-	check_fork(w);
+	crew__check_fork(w);
 	if (likely(!w->context.dirty) || !answer_raised(w, task))
 		answer_value(w, result, CREW_TYPE_SIZE(task->result));
 	if (unlikely(w->context.dirty))

@@ -96,7 +96,7 @@ static int open_books(struct process_executor *p)
 
 	p->entries = calloc(g->slots, sizeof *p->entries);
 	p->seats = calloc(g->workers, sizeof *p->seats);
-	if (!p->entries || !p->seats || crew__task_book_init(&p->tasks))
+	if (!p->entries || !p->seats || crew__task_book_init(&p->tasks) || crew__errands_init(p))
 		return -ENOMEM;
 	if (crew__roster_init(p))
 		return -ENOMEM;
@@ -176,6 +176,7 @@ static void free_all(struct process_executor *p)
 	for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
+	crew__errands_fini(p);
 	crew__arena_fini(&p->in);
 	crew__arena_fini(&p->blocks);
 	crew__store_close(p->store);

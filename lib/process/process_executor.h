@@ -32,10 +32,11 @@ struct entry {
 		uint64_t number;   /* of its submission */
 		struct pins *pins; /* doomed: shared blocks that its worker may still use */
 	};
-	uint32_t waiters; /* threads that sleep on its claim word, and one for a doomed worker: the slot is not used again while there are any */
-	uint16_t doomed;  /* the worker + 1 that may still be running what was doomed here; 0: none */
-	uint8_t epoch;
-	uint8_t suspect; /* sweeps that found it taken from head and not begun */
+	uint32_t waiters : 20; /* threads that sleep on its claim word, and one for a doomed worker: the slot is not used again while there are any */
+	uint32_t epoch : 4;
+	uint32_t suspect : 8; /* sweeps that found it taken from head and not begun */
+	uint32_t errand : 17; /* which; 0: it was submitted here */
+	uint32_t doomed : 11; /* the worker + 1 that may still be running what was doomed here; 0: none */
 };
 _Static_assert(sizeof(struct entry) == 32, "the pump goes over them one by one");
 
@@ -184,6 +185,7 @@ struct task_book {
 		const crew_task *task; /* NULL: free */
 		uint32_t number;
 	} *slots; /* open addressing by descriptor address */
+	const crew_task **by_number;
 	uint32_t count;
 	struct task_module {
 		struct task_module *next;
@@ -237,6 +239,9 @@ struct process_executor {
 	struct backlog backlog;
 	struct timetable timetable;
 	struct task_book tasks;
+	struct errand_cell *errand_cells;
+	struct errand *dead_errands; /* their workers are dead, they run on */
+	uint32_t errand_turn;	     /* the engine's: whose offer was taken last */
 	size_t outstanding;	      /* not completed */
 	size_t of_epoch[EPOCHS];
 	uint64_t epoch;
@@ -321,6 +326,12 @@ bool crew__withdraw(struct process_executor *p, const struct entry *e, uint32_t 
 bool crew__offer_again(struct process_executor *p, struct entry *e);
 void crew__free_extent(struct process_executor *p, const unsigned char *payload); /* the payload is an extent */
 void crew__tell_hunger(struct process_executor *p); /* bring pub->hungry up to date; the lock is held */
+/* The number of a task for the workers. -errno, CREW_ENOTASK. */
+int crew__task_number(struct process_executor *p, const crew_task *task, uint32_t *ret);
+/* A held future for an errand goes to the ring, never to the backlog. Its ticket; 0: there is no room, or it was claimed. The lock is held. */
+uint64_t crew__take_in_errand(struct process_executor *p, crew_future *f, const struct job *job, uint32_t errand, struct batch *batch);
+/* An errand's ticket that nobody begins is exchanged for a new one, if there is room and nobody was faster. The lock is held. */
+void crew__move_errand(struct process_executor *p, struct entry *e, struct batch *batch);
 
 /* ---- settle.c ---- */
 /* The entry that f is in; NULL: none. The lock is held. */
@@ -426,6 +437,18 @@ void crew__keeper_died(struct process_executor *p);
 void crew__check_births(struct process_executor *p);
 /* It is `closing`: from now on zygote and keeper are the closer's alone. */
 void crew__succession_close(struct process_executor *p);
+
+/* ---- errand.c ---- */
+int crew__errands_init(struct process_executor *p);
+void crew__errands_fini(struct process_executor *p);
+/* What workers offer goes to the ring, as much as there are idle workers for. The engine only. True: something was taken. */
+bool crew__errands_take(struct process_executor *p);
+/* A worker's request for room for arguments is answered, results that it has read are freed. The engine only. */
+void crew__errands_room(struct process_executor *p, uint32_t worker);
+/* Its worker has died, in order or not: what its tasks submitted and nobody began is cancelled, unless in_order. The engine only. */
+void crew__errands_bury(struct process_executor *p, uint32_t worker, bool in_order);
+void crew__errand_moved(struct process_executor *p, uint32_t errand, uint64_t ticket); /* the lock is held */
+bool crew__errand_is_of(uint32_t errand, uint32_t worker);
 
 /* ---- burial.c ---- */
 struct cause {

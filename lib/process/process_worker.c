@@ -25,6 +25,7 @@
 #include "base/futex.h"
 #include "core/packing.h"
 #include "process/process_worker.h"
+#include "process/worker_executor.h"
 
 enum { UNTIMED = 8 }; /* of so many tiny tasks that come one by one, one is measured */
 
@@ -46,7 +47,7 @@ static void clear_bit(uint64_t *bits, const struct worker *w)
 /* ---- claim and finish ---- */
 
 /* Ours? Not if it is a hole, was cancelled or moved, or a peer was faster. Pairs with the release of the cell's ticket in place (intake.c). */
-static bool claim(struct worker *w, uint64_t ticket)
+bool crew__claim_ticket(struct worker *w, uint64_t ticket)
 {
 	uint64_t *place = ring_claim(w->ring, ticket);
 	uint64_t word = ck_pr_load_64(place);
@@ -115,12 +116,18 @@ static void finish(struct worker *w, uint64_t ticket, uint32_t noted)
 		ring_parked_engine(w);
 }
 
+void crew__errand_ran_here(struct worker *w, uint64_t ticket)
+{
+	ring_answer(w->ring, ticket)->about = ANSWER_HOME;
+	finish(w, ticket, 0);
+}
+
 static bool run_ticket(struct worker *w, uint64_t ticket)
 {
 	const struct job *job = &ring_cell(w->ring, ticket)->job;
 	uint32_t noted;
 
-	if (!claim(w, ticket))
+	if (!crew__claim_ticket(w, ticket))
 		return false;
 	noted = job->flags;
 	w->ticket = ticket;
@@ -128,6 +135,7 @@ static bool run_ticket(struct worker *w, uint64_t ticket)
 	store_release_32(&ring_answer(w->ring, ticket)->ticket, (uint32_t)ticket);
 #endif
 	crew__job_run(w, job);
+	crew__run_leftovers(w->executor);
 	finish(w, ticket, noted);
 	w->done++;
 	return true;
@@ -301,7 +309,10 @@ static void park(struct worker *w, uint32_t *turns)
 	ck_pr_fence_load();
 	set_bit(rw->parked, w);
 	ck_pr_fence_memory(); /* pairs with the barrier between tail and the bits in publish (intake.c) */
-	if (load_acquire_64(&w->ring->pub->tail) <= ck_pr_load_64(&rw->head) && !ck_pr_load_32(&w->ring->pub->stop)) {
+	if (crew__ring_any(rw->offering, w->ring))
+		ring_parked_engine(w); /* we are idle: pairs with the barrier in announce (offer.c) */
+	if (load_acquire_64(&w->ring->pub->tail) <= ck_pr_load_64(&rw->head) && !ck_pr_load_32(&w->ring->pub->stop) &&
+	    (!has_errands(w->executor) || ck_pr_load_32(&w->orders->replied) == w->replied)) {
 		crew__futex_wait(&w->report->bell, bell, lookout(w, *turns), true); /* woken by crew__ring_bell */
 		*turns = ck_pr_load_32(&w->report->bell) == bell ? *turns + 1 : 0;
 	}
@@ -320,7 +331,13 @@ static void work(struct worker *w)
 	uint32_t turns = 0;
 
 	for (;;) {
-		if (take(w) || steal(w)) {
+		bool any = take(w) || steal(w);
+
+		if (unlikely(has_errands(w->executor))) {
+			w->replied = load_acquire_32(&w->orders->replied);
+			crew__look_after_errands(w->executor);
+		}
+		if (any) {
 			turns = 0;
 			if (unlikely(w->plan->max_tasks) && w->done >= w->plan->max_tasks)
 				return;
@@ -385,7 +402,10 @@ static _Noreturn void live(struct worker *w)
 	w->tasks = calloc(TASKS_MAX, sizeof *w->tasks);
 	if (!w->tasks)
 		_exit(1);
-	crew__context_init(&w->context, crew_inline_open(), (int)w->index);
+	w->executor = crew__worker_executor_new(w);
+	if (!w->executor)
+		_exit(1);
+	crew__context_init(&w->context, &w->executor->base, (int)w->index);
 	w->context.stopping = crew__job_stopping;
 	w->context.backend = w;
 	code = crew__plan_settle(w->plan);
@@ -401,6 +421,8 @@ static _Noreturn void live(struct worker *w)
 	set_phase(w, WORKER_READY);
 	wait_for_go(w);
 	work(w);
+	if (!ck_pr_load_32(&w->ring->pub->stop))
+		crew__finish_errands(w->executor);
 	if (!ck_pr_load_32(&w->ring->pub->stop))
 		set_phase(w, WORKER_RETIRED);
 	leave(w, true);
@@ -423,6 +445,7 @@ static _Noreturn void live_on_stack(struct worker *w, size_t size)
 	if (stack == MAP_FAILED || getcontext(&there))
 		live(w);
 	mprotect(stack, 4096, PROT_NONE);
+	w->stack = stack;
 	there.uc_stack.ss_sp = stack;
 	there.uc_stack.ss_size = size;
 	there.uc_link = NULL;

@@ -48,6 +48,9 @@ struct worker {
 	unsigned char *scratch;	 /* for structs of arguments and results that are larger than usual */
 	size_t scratch_size;
 	struct rooms rooms;
+	struct worker_executor *executor; /* what its tasks submit to */
+	void *stack; /* where its own begins, if it has one */
+	uint32_t replied; /* orders.replied when it last looked after its errands */
 };
 
 static inline void ring_engine(const struct worker *w)
@@ -66,6 +69,9 @@ static inline void set_bit(uint64_t *bits, const struct worker *w)
 
 /* Run the claimed ticket's job and write its answer, all but the ticket that publishes it. */
 void crew__job_run(struct worker *w, const struct job *job);
+
+/* The task forked, and this is its child that came back from it: it ends. */
+void crew__check_fork(const struct worker *w);
 
 /* struct context.stopping: has the parent set STOP in the claim word? */
 bool crew__job_stopping(struct context *c);

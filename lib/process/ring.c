@@ -11,7 +11,7 @@
  * A tiny task may stand behind a long one that nobody expected; for that one parked worker looks up now and then (idle in process_worker.c) and a
  * thread that waits in vain wakes somebody.
  */
-#include "process/ring.h"
+#include "process/errand.h"
 
 #include <sys/resource.h>
 
@@ -50,7 +50,9 @@ static void lay_out(struct ring *r, const struct geometry *g, unsigned char *pub
 	r->pub = (struct pub *)pub;
 	at = round_up(sizeof(struct pub), CREW__CACHELINE);
 	r->orders = (struct orders *)(pub + at);
-	at = round_up(at + g->workers * sizeof(struct orders), sizeof(struct cell));
+	at = round_up(at + g->workers * sizeof(struct orders), sizeof(struct errand_reply));
+	r->errand_replies = (struct errand_reply *)(pub + at);
+	at = round_up(at + (size_t)g->workers * ERRANDS * sizeof(struct errand_reply), sizeof(struct cell));
 	r->cells = (struct cell *)(pub + at);
 	at += g->slots * sizeof(struct cell);
 	r->tasks = (struct numbered_task *)(pub + at);
@@ -61,6 +63,10 @@ static void lay_out(struct ring *r, const struct geometry *g, unsigned char *pub
 	at = round_up(sizeof(struct rw), CREW__CACHELINE);
 	r->reports = (struct report *)(rw + at);
 	at = round_up(at + g->workers * sizeof(struct report), CREW__CACHELINE);
+	r->errand_words = (uint32_t *)(rw + at);
+	at += (size_t)g->workers * ERRANDS * sizeof(uint32_t); /* whole cache lines */
+	r->errand_requests = (struct errand_request *)(rw + at);
+	at = round_up(at + (size_t)g->workers * ERRANDS * sizeof(struct errand_request), CREW__CACHELINE);
 	r->claims = (uint64_t *)(rw + at);
 	at = round_up(at + g->slots * sizeof(uint64_t), CREW__CACHELINE);
 	r->answers = (struct answer *)(rw + at);
@@ -111,11 +117,11 @@ bool crew__ring_any(const uint64_t *bits, const struct ring *r)
 
 uint32_t crew__ring_awake(const struct ring *r)
 {
-	uint32_t parked = 0;
+	uint32_t asleep = 0;
 
 	for (uint32_t i = 0; i < (r->geometry.workers + 63) / 64; i++)
-		parked += (uint32_t)__builtin_popcountll(ck_pr_load_64(&r->rw->parked[i]));
-	return parked < r->geometry.active ? r->geometry.active - parked : 0;
+		asleep += (uint32_t)__builtin_popcountll(ck_pr_load_64(&r->rw->parked[i]) | ck_pr_load_64(&r->rw->blocked[i]));
+	return asleep < r->geometry.active ? r->geometry.active - asleep : 0;
 }
 
 void crew__ring_bell(struct ring *r, uint32_t worker)

@@ -2,8 +2,8 @@
 /*
  * ring.h: the memory that the parent and its workers share, and what each may do to it.
  *
- *	pub  (workers: read-only)   tail · engine's flags · orders for each worker · task identities · cells · arguments
- *	rw   (workers: read-write)  head · idle bits · a report of each worker · claims · answers · results
+ *	pub  (workers: read-only)   tail · engine's flags · orders for each worker · task identities · cells · replies to errands · arguments
+ *	rw   (workers: read-write)  head · idle bits · a report of each worker · claims · answers · errands · results
  *	blocks (read-write)         crew_shared_alloc()
  *
  * A task is a *ticket*: a number that only grows. Its slot is the ticket modulo the size of the ring, so the queue is two counters: the parent
@@ -135,7 +135,8 @@ enum {
 	ANSWER_SHARED,	   /* … in the shared blocks: it stays there */
 	ANSWER_NULL,	   /* a string or bytes without memory */
 	ANSWER_ERROR,	   /* as LARGE; the bytes are a crew_error */
-	ANSWER_CODE	   /* it never ran, or had nowhere to put its result */
+	ANSWER_CODE,	   /* it never ran, or had nowhere to put its result */
+	ANSWER_HOME	   /* an errand that its own worker ran: the result is there already */
 };
 
 /* A stock, as its worker is told. size 0: there is none. */
@@ -151,6 +152,8 @@ struct orders {
 	uint64_t offset, size; /* what was granted, in rw's arena; size 0: there is none */
 	uint32_t released; /* answers in a grant that were copied out, ever */
 	struct stock_order stock[STOCKS];
+	uint32_t replied;  /* bumped after each change of a reply to its errands; futex */
+	uint32_t room_granted; /* number of the last request for room for arguments that was answered; futex */
 } CREW__ALIGNED;
 
 /* What one worker tells, and where it sleeps. */
@@ -163,6 +166,11 @@ struct report {
 	uint32_t asked;			/* its number */
 	uint32_t phase;			/* incarnation << 8 | PHASE below */
 	int32_t code;			/* of an initializer that failed */
+	uint64_t room_want;		/* bytes of room for the arguments of an errand */
+	uint32_t room_cell, room_asked; /* of this cell; number of that request */
+	uint32_t waits;			/* threads that sleep on orders.replied, by faa */
+	uint32_t await_number;		/* bumped before and after each wait for `awaits` */
+	uint64_t awaits;		/* the ticket that its innermost task waits for without a deadline; 0: none. Read by peers, see circle.c */
 	uint32_t logged CREW__ALIGNED;	/* tickets ever written to log */
 	uint32_t log[LOG_SIZE];		/* the last tickets it finished: hints, overwritten when nobody reads them */
 };
@@ -186,6 +194,8 @@ struct rw {
 	uint64_t parked[IDLE_WORDS] CREW__ALIGNED;
 	uint64_t searching[IDLE_WORDS];
 	uint64_t asking[IDLE_WORDS]; /* its request for memory is not answered yet */
+	uint64_t offering[IDLE_WORDS]; /* it may have errands that nobody has taken */
+	uint64_t blocked[IDLE_WORDS];  /* it sleeps in a task, which waits for another */
 	uint32_t average CREW__ALIGNED; /* ns that a task takes, as somebody last measured it */
 };
 
@@ -212,6 +222,9 @@ struct ring {
 	uint64_t *claims;
 	struct answer *answers;
 	unsigned char (*wide)[WIDE_SIZE];
+	uint32_t *errand_words; /* ERRANDS for each worker, as the next two: errand.h */
+	struct errand_request *errand_requests;
+	struct errand_reply *errand_replies;
 	unsigned char *in, *out, *blocks;
 	size_t in_size, out_size;
 };
@@ -228,7 +241,7 @@ bool crew__ring_wake_one(struct ring *ring);
 /* After publishing up to `tail`: is it worth waking somebody? The tail must be visible (a full barrier before). */
 void crew__ring_published(struct ring *ring, uint64_t tail);
 
-/* How many workers are not parked. */
+/* How many workers are neither parked nor blocked. */
 uint32_t crew__ring_awake(const struct ring *ring);
 
 bool crew__ring_any(const uint64_t *bits, const struct ring *ring);

@@ -338,6 +338,21 @@ static void settle_shared(struct process_executor *p, struct entry *e, struct ba
 	s->add = COMPLETE_FINISHED;
 }
 
+/* An errand that its own worker ran, which has the result: there is none here. */
+static bool settle_home(struct process_executor *p, struct entry *e, struct batch *batch)
+{
+	uint64_t word = ck_pr_load_64(ring_claim(&p->ring, e->ticket));
+	struct settled *s;
+
+	if (!word_is_of(word, e->ticket) || !crew__errand_is_of(e->errand, word_worker(word) - 1))
+		return false;
+	s = take_out(p, e, batch);
+	annex_of(s->f)->home = true;
+	s->f->value.word[0] = s->f->value.word[1] = 0;
+	s->add = COMPLETE_FINISHED;
+	return true;
+}
+
 void crew__settle_answer(struct process_executor *p, struct entry *e, struct batch *batch)
 {
 	struct answer *a = ring_answer(&p->ring, e->ticket);
@@ -386,6 +401,10 @@ void crew__settle_answer(struct process_executor *p, struct entry *e, struct bat
 		return;
 	case ANSWER_CODE:
 		settle_code(p, e, (int)(int64_t)ck_pr_load_64(&a->value), batch);
+		return;
+	case ANSWER_HOME:
+		if (!settle_home(p, e, batch))
+			break;
 		return;
 	}
 	settle_nonsense(p, e, batch);
@@ -470,9 +489,11 @@ static void complete(struct process_executor *p, crew_future *f, uint32_t add)
 
 static void fail(struct process_executor *p, crew_future *f, crew_error *error)
 {
+	struct annex *a = annex_of(f);
+
 	f->value.error = error;
 	ck_pr_faa_64(&p->base.failed, 1);
-	if (ck_pr_load_int(&p->base.first_failure) == 0)
+	if (ck_pr_load_int(&p->base.first_failure) == 0 && !(a && a->foreign))
 		(void)ck_pr_cas_int(&p->base.first_failure, 0, error->code);
 	complete(p, f, COMPLETE_FINISHED + STATE_FAILED);
 }

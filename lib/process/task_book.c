@@ -18,7 +18,8 @@
 int crew__task_book_init(struct task_book *book)
 {
 	book->slots = calloc(2 * TASKS_MAX, sizeof *book->slots);
-	return book->slots ? 0 : -ENOMEM;
+	book->by_number = calloc(TASKS_MAX, sizeof *book->by_number);
+	return book->slots && book->by_number ? 0 : -ENOMEM;
 }
 
 void crew__task_book_fini(struct task_book *book)
@@ -32,6 +33,7 @@ void crew__task_book_fini(struct task_book *book)
 		free(module);
 	}
 	free(book->slots);
+	free(book->by_number);
 }
 
 static struct task_slot *slot_for(const struct task_book *book, const crew_task *task)
@@ -127,6 +129,7 @@ static int enter(struct process_executor *p, const crew_task *task, const struct
 		return rc;
 	*entry = (struct numbered_task){ *id, module->path }; /* published by the ticket of the first cell that names it */
 	*slot = (struct task_slot){ task, p->tasks.count };
+	p->tasks.by_number[p->tasks.count] = task;
 	*ret = p->tasks.count++;
 	return 0;
 }

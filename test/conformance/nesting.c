@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * nesting.c: tasks that submit to the executor that runs them, crew_task_executor(): their children run on all its workers, and a task may wait for
+ * them, cancel them, be told of them and map over them as anybody else may.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "gate.h"
+#include "kinds.h"
+
+#define HERE crew_task_executor()
+
+CREW_TASK(int, twice, (int, x))
+{
+	return 2 * x;
+}
+CREW_TASK(int, fails_with, (int, code))
+{
+	crew_raise(code, "child number %d", code);
+	return 0;
+}
+
+/* ---- where children run ---- */
+
+/* Two that wait for each other must run at the same time; so their submitter, which waits for both, can run at most one of them itself. */
+CREW_TASK(long, meets, (crew_bytes, gate))
+{
+	gate_arrive(gate.data);
+	gate_await(gate.data, 2);
+	return syscall(SYS_gettid);
+}
+CREW_TASK(int, sends_two, (crew_bytes, gate))
+{
+	crew_future *fs[2];
+	long a = 0, b = 0;
+
+	for (int i = 0; i < 2; i++)
+		fs[i] = crew_submit(HERE, meets, gate);
+	if (crew_wait(fs, 2, CREW_ALL_COMPLETED, CREW_FOREVER) != 2 || crew_take(fs[0], &a, NULL) || crew_take(fs[1], &b, NULL))
+		return -1;
+	return a != b;
+}
+TEST_EACH(children_run_on_other_workers, ex)
+{
+	GATE (g, ex);
+	int y = 0;
+
+	NOT_WHERE(SINGLE, "there is one worker");
+	CHECK_EQ(crew_result(crew_submit(ex, sends_two, g.bytes), &y), 0);
+	CHECK_EQ(y, 1);
+}
+
+/* Nobody waits for it: an idle worker runs it while its submitter goes on. */
+CREW_TASK(int, sends_one_off, (crew_bytes, gate))
+{
+	crew_post(HERE, counted, gate, 3);
+	while (gate_count(gate.data, 3) == 0)
+		usleep(100);
+	return 1;
+}
+TEST_EACH(an_idle_worker_runs_what_nobody_waits_for, ex)
+{
+	GATE (g, ex);
+	int y = 0;
+
+	NOT_WHERE(SINGLE, "there is no other worker");
+	CHECK_EQ(crew_result(crew_submit(ex, sends_one_off, g.bytes), &y), 0);
+	CHECK_EQ(y, 1);
+}
+
+/* What a task submits and does not wait for is done when the executor has been waited for. */
+CREW_TASK(int, sends_many_off, (crew_bytes, gate))
+{
+	for (int i = 0; i < 100; i++)
+		crew_post(HERE, counted, gate, i % 10);
+	return 1;
+}
+TEST_EACH(children_that_nobody_waits_for_run_once, ex)
+{
+	GATE (g, ex);
+	int y = 0;
+
+	NOT_WHERE(GROUPED, "a task's children are the executor's below, not the group's");
+	CHECK_EQ(crew_result(crew_submit(ex, sends_many_off, g.bytes), &y), 0);
+	CHECK_EQ(crew_executor_wait(ex, CREW_FOREVER), 0);
+	for (int i = 0; i < 10; i++)
+		CHECK_EQ(gate_count(g.at, i), 10u);
+}
+
+/* A tree of several thousand tasks, each of which waits for its children. */
+CREW_TASK(long, tree, (int, depth))
+{
+	crew_future *fs[3];
+	long y, total = 1;
+
+	if (depth == 0)
+		return 1;
+	for (int i = 0; i < 3; i++)
+		fs[i] = crew_submit(HERE, tree, depth - 1);
+	for (int i = 0; i < 3; i++)
+		total += crew_take(fs[i], &y, NULL) == 0 ? y : -1000000;
+	return total;
+}
+TEST_EACH(a_tree_of_tasks_adds_up, ex)
+{
+	long y = 0;
+
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ(crew_result(crew_submit(ex, tree, 7), &y), 0);
+		CHECK_EQ(y, 3280);
+	}
+}
+
+/* A chain so deep that no stack holds it ends in an answer or in an error, not in a crash. */
+CREW_TASK(long, chain, (long, left))
+{
+	char frame[5000];
+	long y = 0;
+
+	memset(frame, 1, sizeof frame);
+	__asm__ volatile("" : : "r"(frame) : "memory");
+	if (left == 0)
+		return 0;
+	return crew_run(HERE, &y, chain, left - 1) == 0 && y >= 0 ? y + frame[left % 5000] : -1;
+}
+TEST_EACH(a_chain_too_deep_for_the_stack_is_an_error, ex)
+{
+	long y = 0;
+
+	if (!(kind->traits & SEPARATE))
+		SKIP("a chain of calls there, or one that fills the stacks of all threads");
+	CHECK_EQ(crew_result(crew_submit(ex, chain, 5000), &y), 0);
+	CHECK(y == -1 || y == 5000);
+	CHECK_EQ(crew_result(crew_submit(ex, chain, 200), &y), 0);
+	CHECK_EQ(y, 200);
+}
+
+/* ---- what travels ---- */
+
+struct wide {
+	long v[9];
+};
+CREW_TASK(struct wide, widen, (long, v))
+{
+	return (struct wide){ { v, v, v, v, v, v, v, v, v } };
+}
+CREW_TASK(const char *, name_of, (const char *, text), (int, n))
+{
+	crew_bytes out = crew_result_printf("%s-%d", text, n);
+
+	return out.data;
+}
+CREW_TASK(crew_bytes, reverse, (crew_bytes, in))
+{
+	crew_bytes out = crew_result_alloc(in.len);
+
+	for (size_t i = 0; i < in.len; i++)
+		((unsigned char *)out.data)[i] = ((const unsigned char *)in.data)[in.len - 1 - i];
+	return out;
+}
+
+static bool reversed(crew_bytes out, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (((unsigned char *)out.data)[i] != (unsigned char)((n - 1 - i) * 7))
+			return false;
+	return out.len == n;
+}
+
+/* `apart`: the children must have run elsewhere before they are asked for. */
+static bool child_is_back(crew_future *f, int apart)
+{
+	while (apart && !crew_future_done(f))
+		usleep(100);
+	return true;
+}
+
+CREW_TASK(int, tries_all_types, (int, apart))
+{
+	size_t sizes[] = { 0, 1, 40, 80, 5000, 300000, 3000000 };
+	const char *text;
+	struct wide wide;
+	crew_future *f = crew_submit(HERE, widen, 5);
+	int good = 0;
+
+	good += child_is_back(f, apart) && crew_result(f, &wide) == 0 && wide.v[0] == 5 && wide.v[8] == 5;
+	f = crew_submit(HERE, name_of, "a name that is longer than any slot of anything is, at least if the slots are small enough, which they are", 7);
+	good += child_is_back(f, apart) && crew_result(f, &text) == 0 && strlen(text) > 100 && strcmp(text + strlen(text) - 2, "-7") == 0;
+	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+		crew_bytes in = { malloc(sizes[i] + 1), sizes[i] }, out = { NULL, 0 };
+
+		for (size_t k = 0; k < sizes[i]; k++)
+			((unsigned char *)in.data)[k] = (unsigned char)(k * 7);
+		f = crew_submit(HERE, reverse, in);
+		free(in.data);
+		good += child_is_back(f, apart) && crew_result(f, &out) == 0 && reversed(out, sizes[i]);
+		crew_future_free(f);
+	}
+	return good;
+}
+TEST_EACH(arguments_and_results_of_children_have_any_size, ex)
+{
+	int y = 0;
+
+	CHECK_EQ(crew_result(crew_submit(ex, tries_all_types, 0), &y), 0);
+	CHECK_EQ(y, 9);
+}
+TEST_EACH(they_travel_to_other_workers_and_back, ex)
+{
+	int y = 0;
+
+	NOT_WHERE(SINGLE, "there is no other worker");
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ(crew_result(crew_submit(ex, tries_all_types, 1), &y), 0);
+		CHECK_EQ(y, 9);
+	}
+}
+
+/* A block of crew_shared_alloc() is the same memory for a child of a child. */
+CREW_TASK(int, passes_gate_on, (crew_bytes, gate), (int, depth))
+{
+	int y = 0;
+
+	if (depth == 0)
+		gate_add(gate.data, 5);
+	else if (crew_run(HERE, &y, passes_gate_on, gate, depth - 1))
+		return -1;
+	return depth;
+}
+TEST_EACH(shared_memory_is_shared_with_children, ex)
+{
+	GATE (g, ex);
+	int y = 0;
+
+	for (int i = 0; i < 10; i++)
+		CHECK_EQ(crew_result(crew_submit(ex, passes_gate_on, g.bytes, 3), &y), 0);
+	CHECK_EQ(gate_count(g.at, 5), 10u);
+}
+
+/* ---- how children end ---- */
+
+CREW_TASK(int, reports_failure, (int, apart))
+{
+	crew_future *f = crew_submit(HERE, fails_with, 77);
+	const crew_error *e;
+	int y;
+
+	child_is_back(f, apart);
+	if (crew_result(f, &y) != CREW_ERAISED)
+		return -1;
+	e = crew_future_error(f);
+	return e->code == 77 && strcmp(e->message, "child number 77") == 0 && strcmp(e->task, "fails_with") == 0 && e->worker > 0;
+}
+TEST_EACH(the_error_of_a_child_reaches_its_parent, ex)
+{
+	int y = 0;
+
+	CHECK_EQ(crew_result(crew_submit(ex, reports_failure, 0), &y), 0);
+	CHECK_EQ(y, 1);
+	if (!(kind->traits & SINGLE)) {
+		CHECK_EQ(crew_result(crew_submit(ex, reports_failure, 1), &y), 0);
+		CHECK_EQ(y, 1);
+	}
+}
+
+/* A child that kills its worker is its parent's failure to deal with; the parent's worker lives. */
+CREW_TASK(int, kills_another, (int, not_this))
+{
+	if (getpid() != not_this)
+		raise(SIGKILL);
+	return 1;
+}
+CREW_TASK(int, survives_its_child)
+{
+	crew_future *f = crew_submit(HERE, kills_another, (int)getpid());
+	const crew_error *e;
+
+	child_is_back(f, 1);
+	e = crew_future_error(f);
+	return e->code == CREW_EWORKER && e->signal == SIGKILL && e->worker > 0 && e->worker != getpid();
+}
+TEST_EACH(a_task_survives_the_death_of_its_child, ex)
+{
+	int y = 0;
+
+	if (!(kind->traits & SEPARATE))
+		SKIP("a worker cannot die alone there");
+	NOT_WHERE(SINGLE, "there is no other worker");
+	CHECK_EQ(crew_result(crew_submit(ex, survives_its_child), &y), 0);
+	CHECK_EQ(y, 1);
+}
+
+/* A child with a second chance takes it, also when the first one killed its worker. */
+CREW_TASK(int, dies_once, (crew_bytes, gate), (int, not_this))
+{
+	gate_add(gate.data, 0);
+	if (getpid() != not_this && gate_count(gate.data, 0) == 1)
+		raise(SIGKILL);
+	return 1;
+}
+CREW_TASK(int, insists, (crew_bytes, gate))
+{
+	crew_future *f = crew_submit_with(HERE, (.retries = 2), dies_once, gate, (int)getpid());
+	int y = 0;
+
+	child_is_back(f, 1);
+	return crew_result(f, &y) == 0 && y == 1 && gate_count(gate.data, 0) == 2;
+}
+TEST_EACH(a_child_may_be_tried_again, ex)
+{
+	GATE (g, ex);
+	int y = 0;
+
+	if (!(kind->traits & SEPARATE))
+		SKIP("a worker cannot die alone there");
+	NOT_WHERE(SINGLE, "there is no other worker");
+	CHECK_EQ(crew_result(crew_submit(ex, insists, g.bytes), &y), 0);
+	CHECK_EQ(y, 1);
+}
+
+/* ---- what a task does with its children ---- */
+
+CREW_TASK(int, cancels_a_child, (crew_bytes, gate))
+{
+	crew_future *f = crew_submit(HERE, stoppable, gate);
+	int rc = crew_future_cancel(f, "not needed"), y = 0;
+
+	if (rc == 1)
+		return crew_future_cancelled(f) && crew_result(f, &y) == -ECANCELED;
+	return rc == 0 && crew_result(f, &y) == 0 && y == 1;
+}
+TEST_EACH(a_task_may_cancel_its_child, ex)
+{
+	GATE (g, ex);
+	int y = 0;
+
+	NOT_WHERE(IMMEDIATE, "it has run before anybody could cancel it");
+	for (int i = 0; i < 20; i++) {
+		CHECK_EQ(crew_result(crew_submit(ex, cancels_a_child, g.bytes), &y), 0);
+		CHECK_EQ(y, 1);
+	}
+}
+
+CREW_TASK(int, stops_a_running_child, (crew_bytes, gate))
+{
+	crew_future *f = crew_submit(HERE, stoppable, gate);
+	int y = 0;
+
+	gate_await(gate.data, 1);
+	return crew_future_cancel(f, NULL) == 0 && crew_future_running(f) && crew_result(f, &y) == 0 && y == 1;
+}
+TEST_EACH(a_task_may_ask_its_running_child_to_stop, ex)
+{
+	GATE (g, ex);
+	int y = 0;
+
+	NOT_WHERE(SINGLE, "there is no other worker");
+	CHECK_EQ(crew_result(crew_submit(ex, stops_a_running_child, g.bytes), &y), 0);
+	CHECK_EQ(y, 1);
+}
+
+CREW_TASK(int, loses_patience, (crew_bytes, gate))
+{
+	crew_future *f = crew_submit(HERE, held, gate, 7), *fs[1] = { f };
+	int first, second, y = 0;
+
+	gate_await(gate.data, 1);
+	first = crew_future_wait(f, 20);
+	second = crew_wait(fs, 1, CREW_FIRST_COMPLETED, 20);
+	gate_open(gate.data);
+	return first == -ETIMEDOUT && second == 0 && crew_result(f, &y) == 0 && y == 7;
+}
+TEST_EACH(a_wait_in_a_task_may_run_out_of_time, ex)
+{
+	GATE (g, ex);
+	int y = 0;
+
+	NOT_WHERE(SINGLE, "there is no other worker");
+	CHECK_EQ(crew_result(crew_submit(ex, loses_patience, g.bytes), &y), 0);
+	CHECK_EQ(y, 1);
+}
+
+static void count_call(crew_future *f, void *arg)
+{
+	(void)f;
+	++*(int *)arg;
+}
+CREW_TASK(int, is_told, (int, n))
+{
+	crew_future *fs[20];
+	int calls = 0;
+
+	for (int i = 0; i < n; i++) {
+		fs[i] = crew_submit(HERE, twice, i);
+		crew_future_on_done(fs[i], count_call, &calls);
+	}
+	for (int i = 0; i < n; i++)
+		crew_future_wait(fs[i], CREW_FOREVER);
+	crew_wait(fs, (size_t)n, CREW_ALL_COMPLETED, CREW_FOREVER);
+	return __atomic_load_n(&calls, __ATOMIC_ACQUIRE);
+}
+TEST_EACH(a_task_is_told_of_its_children, ex)
+{
+	int y = 0;
+
+	NOT_WHERE(GROUPED, "the same as the executor below");
+	if (kind->traits & (SEPARATE | IMMEDIATE)) { /* where callbacks run in the task's own thread they have run when the wait ends */
+		CHECK_EQ(crew_result(crew_submit(ex, is_told, 20), &y), 0);
+		CHECK_EQ(y, 20);
+	}
+}
+
+CREW_TASK(int, opens_a_scope, (crew_bytes, gate))
+{
+	crew_future *f = NULL, *g = NULL;
+	int rc = 0;
+
+	CREW_SCOPE (group, crew_group(HERE, .on_error = CREW_CANCEL_SIBLINGS, .max_running = 2)) {
+		f = crew_future_ref(crew_submit(group, fails_with, 5));
+		g = crew_future_ref(crew_submit(group, twice, 4));
+		for (int i = 0; i < 10; i++)
+			crew_submit(group, counted, gate, 0);
+		rc = crew_executor_wait(group, CREW_FOREVER);
+	}
+	rc = rc == -5 && crew_future_error(f)->code == 5 && crew_future_done(g);
+	crew_future_unref(f);
+	crew_future_unref(g);
+	return rc;
+}
+TEST_EACH(a_scope_in_a_task_ends_with_its_children, ex)
+{
+	GATE (g, ex);
+	int y = 0;
+
+	for (int i = 0; i < 10; i++) {
+		CHECK_EQ(crew_result(crew_submit(ex, opens_a_scope, g.bytes), &y), 0);
+		CHECK_EQ(y, 1);
+	}
+}
+
+CREW_TASK(long, sum_of, (size_t, begin), (size_t, end))
+{
+	long total = 0;
+
+	for (size_t i = begin; i < end; i++)
+		total += (long)i;
+	return total;
+}
+static long add_long(long a, long b)
+{
+	return a + b;
+}
+CREW_TASK(int, maps_and_reduces, (int, n))
+{
+	int *in = malloc(sizeof(int) * (size_t)n), *out = malloc(sizeof(int) * (size_t)n), good = 0;
+	long total = 0;
+
+	for (int i = 0; i < n; i++)
+		in[i] = i;
+	if (crew_map(HERE, twice, in, out, (size_t)n) == 0)
+		for (int i = 0; i < n; i++)
+			good += out[i] == 2 * i;
+	if (crew_reduce(HERE, (size_t)n, &total, add_long, sum_of) == 0)
+		good += total == (long)n * (n - 1) / 2;
+	free(in);
+	free(out);
+	return good;
+}
+TEST_EACH(a_task_may_map_and_reduce, ex)
+{
+	int y = 0;
+
+	CHECK_EQ(crew_result(crew_submit(ex, maps_and_reduces, 20000), &y), 0);
+	CHECK_EQ(y, 20001);
+}
+
+/* ---- waits that cannot end ---- */
+
+/* b was submitted by a, and gets at a's future through what its worker knows: each waits for the other. The last to wait is told. */
+static crew_future *the_first;
+CREW_TASK(int, waits_for_the_first, (crew_bytes, gate))
+{
+	int rc;
+
+	gate_arrive(gate.data);
+	rc = crew_future_wait(the_first, CREW_FOREVER);
+	if (rc == -EDEADLK)
+		gate_add(gate.data, 0);
+	return rc;
+}
+CREW_TASK(int, waits_for_the_second, (crew_bytes, gate))
+{
+	crew_future *f = crew_submit(HERE, waits_for_the_first, gate);
+	int y = 0;
+
+	gate_arrive(gate.data);
+	gate_await(gate.data, 2);
+	if (crew_result(f, &y) == -EDEADLK)
+		gate_add(gate.data, 0);
+	return y;
+}
+CREW_TASK(int, plants, (crew_bytes, gate))
+{
+	the_first = crew_future_ref(crew_submit(HERE, waits_for_the_second, gate));
+	gate_await(gate.data, 1);
+	return 1;
+}
+TEST_KIND(tasks_that_wait_for_each_other_are_told)
+{
+	int y = 0;
+
+	NOT_WHERE(SINGLE, "there is no other worker");
+	NOT_WHERE(GROUPED, "the same as the executor below");
+	CREW_SCOPE (ex, kind_open(.workers = 2)) {
+		GATE (g, ex);
+
+		CHECK_EQ(crew_result(crew_submit(ex, plants, g.bytes), &y), 0);
+		CHECK_EQ(y, 1);
+		CHECK_EQ(crew_executor_wait(ex, 20000), 0);
+		CHECK(gate_count(g.at, 0) >= 1);
+	}
+}
