@@ -129,6 +129,8 @@ def plan(build):
         programs.append(Program(bench, "crew", [f"{native}/passing", "--bench", bench], True))
         programs.append(Program(bench, "by hand", [f"{native}/passing_by_hand", "--bench", bench], True))
         programs.append(Program(bench, "python", ["/usr/bin/python3", "bench/baselines/passing.py", "--bench", bench]))
+    crew("M1", "kids", backend="processes", quick=())  # M2 too
+    programs.append(Program("M1", "python-kids", ["/usr/bin/python3", "bench/baselines/kids.py"]))
     return programs
 
 
