@@ -9,6 +9,7 @@
  * What happens in between stands elsewhere: intake.c (submit), process_wait.c (wait, cancel), settle.c (how futures end), engine.c and burial.c;
  * process_worker.c on the other side. ring.h is the memory between the two.
  */
+#include <crew/process.h>
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
@@ -47,7 +48,7 @@ static int check(const struct crew_processes_options *o, struct worker_plan *pla
 	    o->start > CREW_START_SPAWN || o->reserved_ ||
 	    (o->stack_size && o->stack_size < (size_t)PTHREAD_STACK_MIN))
 		return -EINVAL;
-	plan->start = o->start == CREW_START_DEFAULT ? CREW_START_SERVER : o->start;
+	plan->start = o->start == CREW_START_DEFAULT ? crew_start_method() : o->start;
 	if (plan->start != CREW_START_FORK && o->arg && !o->arg_size)
 		return CREW_EPOINTER;
 	plan->placed = o->cpus != NULL;

@@ -365,6 +365,52 @@ int mapped(crew_executor *ex, char **words, double *x, size_t n)
 	return failed;
 }
 
+/* ---- children and pools ---- */
+
+int children(char *const *argv);
+int children(char *const *argv)
+{
+	crew_process *p = crew_start(nothing_in), *q = crew_start_with((.name = "q", .daemon = true), moved, (struct point){ 1, 2 }, 3.0);
+	struct point to;
+	int y;
+
+	crew_process_close(crew_thread_start(nothing));
+	crew_process_close(crew_thread_start_with((.nice = 1), constant, 1, (struct point){ 0, 0 }));
+	crew_process_close(crew_process_exec(argv));
+	crew_process_close(crew_process_exec_with((.stdout_fd = CREW_PIPE, .stdin_fd = CREW_DEVNULL), argv));
+	y = crew_process_result(p, &y) + crew_process_result_within(q, &to, 5);
+	crew_process_close(p);
+	crew_process_close(q);
+	return y;
+}
+
+int pooled(void);
+int pooled(void)
+{
+	struct point from[2] = { { 1, 2 }, { 3, 4 } }, to[2];
+	double by[2] = { 1, 2 }, state = 0;
+	int y = 0;
+
+	CREW_POOL_SCOPE (pool, crew_pool(2, .maxtasksperchild = 3))
+		y = crew_pool_apply(pool, &y, nothing_in);
+	CREW_POOL_SCOPE (pool, crew_threadpool()) {
+		crew_pool_apply_async(pool, nothing);
+		crew_pool_apply_async_with(pool, (.callback = NULL), moved, from[0], 1.0);
+		y += crew_pool_map(pool, moved, from, by, to, 2) + crew_pool_starmap(pool, moved, from, by, to, 2);
+		y += crew_pool_map_with(pool, (.chunk = 1), moved, from, by, to, 2);
+		crew_pool_map_async(pool, moved, from, by, to, 2);
+		crew_pool_starmap_async(pool, moved, from, by, to, 2);
+		crew_pool_map_async_with(pool, (.chunksize = 1), nothing_in, &y, 1);
+		crew_stream_close(crew_pool_imap(pool, moved, feed, &state));
+		crew_stream_close(crew_pool_imap(pool, moved, feed, &state, .chunk = 2));
+		crew_stream_close(crew_pool_imap_unordered(pool, moved, feed, &state));
+		crew_stream *s = crew_pool_imap_unordered(pool, moved, feed, &state, .window = 2);
+		y += crew_next_within(s, &to[0], 1);
+		crew_stream_close(s);
+	}
+	return y;
+}
+
 /* ---- types and promises ---- */
 
 int typed(void);
