@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/copy.h"
-#include "runner.h"
+#include "../runner.h"
 
 enum { LARGE = 8 << 20, MARGIN = 128 };
 

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <crew/crew.h>
@@ -111,10 +112,11 @@ static void check_refused(crew_executor *ex, const crew_task *task, const char *
 
 TEST(a_module_that_cannot_be_had_is_named)
 {
-	char folder[] = "/tmp/crew-modules-XXXXXX", path[64];
+	char folder[64], path[80];
 	int y;
 
-	CHECK(mkdtemp(folder) != NULL);
+	snprintf(folder, sizeof folder, "/tmp/crew-modules-%d", (int)getpid());
+	CHECK_EQ(mkdir(folder, 0700), 0);
 	snprintf(path, sizeof path, "%s/late.so", folder);
 	copy(LATE_2, path);
 	CREW_SCOPE (ex, crew_processes(.workers = 1)) {
