@@ -66,15 +66,17 @@ bool crew__claim_ticket(struct worker *w, uint64_t ticket)
 }
 
 /* RUNNING by us → FINISHED; the flags it had. When the word is of a later ticket, the parent has seen the answer and used the slot again: all was
-   said. Anything else means that we were given up. */
+   said. Anything else means that we were given up, most likely doomed: whoever kills us now must not meet us in another task. */
 static uint32_t set_finished(struct worker *w, uint64_t ticket)
 {
 	uint64_t *place = ring_claim(w->ring, ticket);
 	uint64_t word = ck_pr_load_64(place);
 
 	while (word_is_of(word, ticket)) {
+#ifndef CREW_FAULT_DEAF
 		if (word_status(word) != WORD_RUNNING || word_worker(word) != w->index + 1)
 			_exit(1);
+#endif
 		if (ck_pr_cas_64_value(place, word, (word & ~(uint64_t)0xff) | WORD_FINISHED, &word))
 			return word & WORD_FLAGS;
 	}
