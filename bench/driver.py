@@ -124,6 +124,10 @@ def plan(build):
     peers("P5", ["socket_pool", "python-executor", "python-pool"], quick=["socket_pool"])
     crew("P6", "footprint", backend="processes")
     peers("P6", ["socket_pool", "python-executor", "python-pool"], quick=["socket_pool"])
+    for question in ("L1", "L2", "L3"):
+        programs.append(Program(question, "crew", [f"{native}/locking", "--bench", question], True))
+        programs.append(Program(question, "posix_locks", [f"{native}/posix_locks", "--bench", question], True))
+        programs.append(Program(question, "python-locks", ["/usr/bin/python3", "bench/baselines/locks.py", "--bench", question]))
     crew("T8/processes", "idle", backend="processes", workers=(4,), quick=())
     for bench in ("Q1", "Q2", "Q1/echo", "Q2/echo"):
         programs.append(Program(bench, "crew", [f"{native}/passing", "--bench", bench], True))

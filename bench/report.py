@@ -183,6 +183,8 @@ def rows():
     yield Row("Q2", "a pipe, 8 bytes to another process", "Q2", 2, "≤ multiprocessing.Pipe = {}",
               times(1, "Q2", 2, "multiprocessing.Pipe"), "crew pipe")
 
+    yield Row("L1", "take and give back a lock, alone", "L1", 1, "≤ 1.2 × a plain mutex = {}", times(1.2, "L1", 1, "pthread mutex"), "crew lock")
+
     for bench, peer in (("T1", threads), ("T2", threads), ("T3", threads), ("T4", threads), ("P1", processes), ("P2", processes)):
         yield Row("P7", f"{bench} with 16 workers", bench, 16, "≤ 1.5 × 2 workers = {}", times(1.5, bench, 2, peer), peer)
 

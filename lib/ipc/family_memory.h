@@ -46,7 +46,7 @@ struct family_head {
 
 	/* mortal.c: atomically */
 	uint32_t segment_count CREW__ALIGNED; /* only grows */
-	uint32_t seat_hint;
+	uint32_t seats; /* indices of seats that were ever taken are below; only grows */
 	uint64_t segments[SEGMENTS_MAX]; /* offsets of tables of seats; each is set once */
 };
 

@@ -44,6 +44,9 @@ static bool owner_is_gone(const struct lock_place *at, uint64_t seen)
 {
 	enum mortal_state state = crew__mortal_state(seen);
 
+#ifdef CREW_FAULT_NO_INHERITANCE
+	return false;
+#endif
 	return state == MORTAL_GONE || (state == MORTAL_LEFT && at->recursive);
 }
 
@@ -57,6 +60,10 @@ static int attempt(const struct lock_place *at, uint64_t flags, bool suspicious)
 			if (inherit(at->word, seen, flags | (seen & WORD_DAMAGED)))
 				return seen & WORD_DAMAGED ? -EOWNERDEAD : 0;
 		} else if (suspicious && owner_is_gone(at, seen)) {
+#ifdef CREW_FAULT_SILENT_DEATH
+			if (inherit(at->word, seen, WORD_WAITERS))
+				return 0;
+#endif
 			if (inherit(at->word, seen, WORD_WAITERS | WORD_DAMAGED))
 				return -EOWNERDEAD;
 		} else {

@@ -48,7 +48,7 @@ uint32_t crew__mortal_seats(void)
 {
 	struct family *m = family_here();
 
-	return m ? ck_pr_load_32(&head_of(m)->segment_count) * SEATS : 0;
+	return m ? ck_pr_load_32(&head_of(m)->seats) : 0;
 }
 
 struct mortal *crew__mortal_at(uint32_t index)
@@ -267,6 +267,15 @@ static void install(void)
 		hooks.rc = -pthread_atfork(NULL, NULL, forget);
 }
 
+/* Walks over the seats come by here from now on. */
+static void count_in(uint32_t index)
+{
+	uint32_t *seats = &head_of(family_here())->seats, seen = ck_pr_load_32(seats);
+
+	while (seen <= index && !ck_pr_cas_32_value(seats, seen, index + 1, &seen))
+		;
+}
+
 /* Be the holder of this seat, if it is free. */
 static bool sit(struct mortal *seat, uint32_t index)
 {
@@ -279,6 +288,7 @@ static bool sit(struct mortal *seat, uint32_t index)
 	ck_pr_store_32((uint32_t *)&seat->pid, (uint32_t)getpid());
 	ck_pr_store_32((uint32_t *)&seat->tid, (uint32_t)syscall(SYS_gettid));
 	next_generation(seat);
+	count_in(index);
 	crew__mortal_seat = seat;
 	crew__mortal_id = id_of(index, seat->generation);
 	return true;
@@ -296,20 +306,14 @@ int crew__mortal_join(void)
 		return hooks.rc;
 	head = head_of(family_here());
 	for (;;) {
-		uint32_t count = ck_pr_load_32(&head->segment_count), start = ck_pr_load_32(&head->seat_hint);
+		uint32_t count = ck_pr_load_32(&head->segment_count);
 
-		for (uint32_t i = 0; i < count * SEATS; i++) {
-			uint32_t index = (start + i) % (count * SEATS);
-
-			if (sit(crew__mortal_at(index), index)) {
-				ck_pr_store_32(&head->seat_hint, index + 1);
+		for (uint32_t i = 0; i < count * SEATS; i++) /* from the front, so that walks over all seats are short */
+			if (sit(crew__mortal_at(i), i))
 				return 0;
-			}
-		}
 		rc = add_segment(family_here(), count);
 		if (rc)
 			return rc;
-		ck_pr_cas_32(&head->seat_hint, start, count * SEATS);
 	}
 }
 
@@ -328,6 +332,9 @@ void crew__mortal_awakes(void)
 
 void crew__mortal_bury_sleepers(uint64_t stamp)
 {
+#ifdef CREW_FAULT_NO_BURIAL
+	return;
+#endif
 	for (uint32_t i = 0; i < crew__mortal_seats(); i++) {
 		struct mortal *seat = crew__mortal_at(i);
 

@@ -14,7 +14,11 @@
 struct patience {
 	uint64_t deadline, slice;
 };
+#ifdef CREW_FAULT_SOUND_SLEEP
+#define SLICE_LEAST (3600000 * MS_TO_NS)
+#else
 #define SLICE_LEAST (20 * MS_TO_NS)
+#endif
 #define SLICE_MOST (640 * MS_TO_NS)
 
 static inline struct patience patience_for(int ms)
