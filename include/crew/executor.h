@@ -64,7 +64,8 @@ enum crew_shutdown_flags {
 /*
  * Take no more work, and wait up to ms for what there is (0: do not wait; it goes on being worked off). Returns how many tasks are
  * unfinished: crew_executor_unfinished() names them. May be called again, with other flags, and inside a scope.
- * After CREW_KILL_RUNNING threads are only ever asked (crew_task_cancelled()); worker processes get SIGTERM, then SIGKILL.
+ * After CREW_KILL_RUNNING threads are only ever asked (crew_task_cancelled()); worker processes get SIGTERM, then SIGKILL, and their
+ * futures are cancelled.
  * -EDEADLK from a task or callback of its own; CREW_EFORKED; CREW_EHANDLE.
  */
 CREW_API int crew_executor_shutdown(crew_executor *ex, unsigned flags, int ms);
@@ -94,7 +95,7 @@ static inline void crew__executor_fini(crew_executor **ex)
 struct crew_submit_options {
 	int reserved_;	      /* 0 */
 	int timeout_ms;	      /* from submit to end; 0 none. A task whose time is up before it starts never does: CREW_EDEADLINE.
-				 One that runs is told by crew_task_cancelled(); a worker process that does not end it at once is killed, its
+				 One that runs is told by crew_task_cancelled(); a worker process that does not end it within 20 ms is killed, its
 				 future fails with CREW_EDEADLINE and a new worker takes the place. Threads are only told */
 	int retries;	      /* run it again, up to so many times, when its worker dies under it. Only for tasks that may run twice */
 	int priority;	      /* higher first among what waits; waiting raises it, so that nothing starves */

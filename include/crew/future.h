@@ -67,12 +67,13 @@ CREW_API bool crew_future_running(crew_future *f);
 CREW_API bool crew_future_cancelled(crew_future *f);
 
 /* Cancel. 1: it had not started and never will (also when it was cancelled before); its error's message is the reason (which may be NULL, and is copied).
-   0: it runs; crew_task_cancelled() now says true in it, no more is done. -EALREADY: it is done. */
+   0: it runs; crew_task_cancelled() now says true in it, no more is done: see crew_future_kill(). -EALREADY: it is done. */
 CREW_API int crew_future_cancel(crew_future *f, const char *reason);
 CREW_API int crew_cancel(crew_future *const *fs, size_t n); /* all of them; how many never start */
 
 /* Cancel, and when f runs and has not ended grace_ms from now, end it by force where that can be done: its worker process is killed and replaced, f fails
-   with -ECANCELED and the reason. Threads are only ever asked. Does not wait. 1, 0, -EALREADY as crew_future_cancel(). */
+   with -ECANCELED and the reason. Threads are only ever asked. Does not wait. Killed several times, the earliest end counts; CREW_FOREVER only asks.
+   1, 0, -EALREADY as crew_future_cancel(); -ENOMEM: it was only asked; -EINVAL. */
 CREW_API int crew_future_kill(crew_future *f, const char *reason, int grace_ms);
 
 /* Have fn(f, arg) called once f is done, in the thread that completes it, or at once in this one if it is done.

@@ -74,7 +74,7 @@ struct crew_processes_options {
 			    (else CREW_EPOINTER, unless it is NULL) */
 	int spares;	 /* processes beyond those, started and initialized, that take the place of one that dies or retires; 0: none, a dead one is
 			    replaced by a fresh fork */
-	int task_timeout_ms; /* of every task that has no .timeout_ms of its own; 0: none */
+	int task_timeout_ms; /* of every task that has no .timeout_ms of its own, but the pieces of a map; 0: none */
 	int retries;	     /* likewise for .retries. Only for tasks that may run twice */
 	bool raw_stderr;     /* workers write to the program's stderr by themselves. Else it passes through the library, which keeps the last of
 				each worker's for crew_error.output */
@@ -88,7 +88,7 @@ CREW_API crew_executor *crew_processes_open(const struct crew_processes_options 
 CREW_API pid_t crew_executor_worker_pid(crew_executor *ex, int i);
 
 /* Send `signal` to every worker process; how many got it. Tasks it kills fail with CREW_EWORKER and their workers are replaced: to end the
-   executor use crew_executor_shutdown(). 0 when ex has no processes; -EINVAL: no such signal. */
+   executor use crew_executor_shutdown(). 0 when ex has no processes of its own, as a group; -EINVAL: no such signal. Any thread; does not block. */
 CREW_API int crew_executor_kill(crew_executor *ex, int signal);
 
 #ifdef __cplusplus

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -167,6 +168,17 @@ static struct target set_stderr(int fd, int other)
 	return t;
 }
 
+/* A file, to be read from its beginning. */
+static struct target set_stderr_to_file(void)
+{
+	int fd = memfd_create("stderr", MFD_CLOEXEC);
+	char path[32];
+
+	CHECK(fd >= 0);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	return set_stderr(fd, open(path, O_RDONLY | O_CLOEXEC));
+}
+
 static void restore_stderr(struct target *t)
 {
 	dup2(t->saved, STDERR_FILENO);
@@ -279,14 +291,10 @@ TEST(all_lines_arrive_in_a_socket)
 
 TEST(all_lines_arrive_in_a_file)
 {
-	char path[] = "/tmp/crew-outputs-XXXXXX";
-	int n = (int)test_scaled(5000), fd = mkstemp(path), y;
-	struct target t;
+	int n = (int)test_scaled(5000), y;
+	struct target t = set_stderr_to_file();
 	char *all;
 
-	CHECK(fd >= 0);
-	t = set_stderr(fd, open(path, O_RDONLY | O_CLOEXEC));
-	unlink(path);
 	CHECK_EQ(write(STDERR_FILENO, "7 0\n", 4), 4);
 	CREW_SCOPE (ex, crew_processes(3))
 		for (int i = 0; i < n; i++)
@@ -398,14 +406,9 @@ static void says_goodbye(void *arg, int worker)
 
 TEST(a_close_loses_nothing_that_was_written)
 {
-	char path[] = "/tmp/crew-outputs-XXXXXX";
-	int fd = mkstemp(path);
-	struct target t;
+	struct target t = set_stderr_to_file();
 	char *all;
 
-	CHECK(fd >= 0);
-	t = set_stderr(fd, open(path, O_RDONLY | O_CLOEXEC));
-	unlink(path);
 	CHECK(crew_executor_close(crew_processes(.workers = 4, .finalizer = says_goodbye, .grace_ms = 60000)) == NULL);
 	restore_stderr(&t);
 	all = read_all(t.other, NULL);
