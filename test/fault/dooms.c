@@ -31,7 +31,7 @@ static void ends_at_its_deadline(int how)
 		CHECK_EQ(e->worker > 0, runs_of(runs, 0) == 1); /* on a busy machine it may not have begun */
 		CHECK_EQ(e->attempts, runs_of(runs, 0));
 		CHECK_STR(e->task, "endless");
-		CHECK_HAS(e->where, "dooms.c:");
+		CHECK_HAS(e->where, "dooms.h:");
 		for (int i = 0; i < 20; i++) {
 			CHECK_EQ(crew_result(others[i], &y), 0);
 			CHECK_EQ(y, (i + 1) * 3l + 1);

@@ -376,7 +376,7 @@ TEST(a_full_stderr_holds_up_only_who_writes)
 	CHECK_EQ(pipe2(fds, O_CLOEXEC), 0);
 	t = set_stderr(fds[1], fds[0]);
 	r.fd = fds[0];
-	CREW_SCOPE (ex, crew_processes(.workers = 2, .grace_ms = 60000)) {
+	CREW_SCOPE (ex, crew_processes(.workers = 2, .grace_ms = 60000, .start = CREW_START_FORK)) {
 		crew_error e;
 
 		f = crew_submit(ex, writes_much, LINES);
