@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * limits.c: a program that may have little: few descriptors, little address space, small files, no more processes, small stacks. And one whose
+ * scarcity.c: a program that may have little: few descriptors, little address space, small files, no more processes, small stacks. And one whose
  * descriptors somebody closed, and one that is interrupted ten thousand times a second.
  *
  * Each limit is tried in a process of its own, for every value of a range: what could not be opened says so, what was opened works, a task that asks for
