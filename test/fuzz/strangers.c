@@ -73,7 +73,7 @@ static void try_expect(const uint8_t *bytes, size_t n, enum frame_kind kind, siz
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
-	uint8_t *exact = malloc(n ? n : 1); /* one beyond is seen */
+	uint8_t *exact = calloc(1, n ? n : 1); /* one beyond is seen */
 
 	require(exact != NULL, "out of memory");
 	if (n)
