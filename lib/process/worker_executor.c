@@ -149,18 +149,23 @@ static int worker_submit(crew_executor *ex, struct port *port, crew_future *f, c
 
 /* ---- waiting ---- */
 
-static bool worker_help(crew_executor *ex, crew_future *f)
+/* There is stack for it. */
+static bool help(struct worker_executor *x, crew_future *f)
 {
-	struct worker_executor *x = worker_executor_of(ex);
 	uint64_t ticket = 0;
 
-	if (too_deep(x))
-		return false;
 	if (!crew__offer_withdraw(x, f, &ticket) &&
 	    !((ck_pr_load_32(&f->state) & STATE_HELD) && crew__claim_as(f, STATE_HELD))) /* a group's, that has not even been offered */
 		return false;
 	run_here(x, f, ticket);
 	return true;
+}
+
+static bool worker_help(crew_executor *ex, crew_future *f)
+{
+	struct worker_executor *x = worker_executor_of(ex);
+
+	return !too_deep(x) && help(x, f);
 }
 
 static bool spin(const struct worker *w, uint32_t replied)
@@ -216,13 +221,13 @@ static int worker_wait(crew_executor *ex, crew_future *f, uint64_t deadline)
 {
 	struct worker_executor *x = worker_executor_of(ex);
 	uint32_t replied = load_acquire_32(&x->w->orders->replied);
-	bool circular = false, awaits;
+	bool circular = false, awaits, deep = too_deep(x); /* asked once: a frame further down the answer may be another */
 	enum whereabouts where;
 	uint64_t ticket;
 
 	if (crew__on_this_stack(f))
 		return -EDEADLK;
-	if (worker_help(ex, f))
+	if (!deep && help(x, f))
 		return 0;
 	where = crew__offer_where(x, f, &ticket);
 	if (where == BACK)
@@ -231,7 +236,7 @@ static int worker_wait(crew_executor *ex, crew_future *f, uint64_t deadline)
 		sleep_on_state(f, deadline);
 		return 0;
 	}
-	if (where != ELSEWHERE && too_deep(x) && !crew__ring_any(x->w->ring->rw->parked, x->w->ring))
+	if (where != ELSEWHERE && deep && !crew__ring_any(x->w->ring->rw->parked, x->w->ring))
 		return -EDEADLK; /* no stack left to run it on, and no idle worker to do it */
 	awaits = where == ELSEWHERE && deadline == NEVER && in_own_thread(x);
 	if (awaits)

@@ -135,15 +135,15 @@ static bool would_park(pid_t pid)
 	return errno == 0 && (word & 0xffff) == 0x050f; /* syscall */
 }
 
-/* k steps. False: it came to its sleep before. A request for memory sleeps too, but is answered: such a sleep is stepped over. */
-static bool steps(struct bench *b, pid_t pid, long k)
+/* k steps; the first ones lead out of its sleep, if it is asleep. False: it came to its sleep before. A request for memory sleeps too, but is answered: such a sleep is stepped over. */
+static bool steps(struct bench *b, pid_t pid, long k, bool asleep)
 {
 	bool taken = false;
 	int status;
 
 	for (long i = 0; i < k; i++) {
 		taken |= ck_pr_load_64(&b->p->ring.rw->head) == ck_pr_load_64(&b->p->ring.pub->tail);
-		if (i > 50 && would_park(pid) && taken && (ck_pr_load_64(&b->p->ring.rw->parked[0]) & 1))
+		if ((i > 50 || !asleep) && would_park(pid) && taken && (ck_pr_load_64(&b->p->ring.rw->parked[0]) & 1))
 			return false;
 		CHECK_EQ(ptrace(PTRACE_SINGLESTEP, pid, 0, 0), 0L);
 		CHECK_EQ(waitpid(pid, &status, __WALL), pid);
@@ -251,7 +251,7 @@ static void doom(struct bench *b, struct round *r, pid_t victim)
 	if (crew_future_kill(r->f[DOOMED], NULL, 0) == 0)
 		while (!crew_future_done(r->f[DOOMED]) && test_now_ms() < limit)
 			sched_yield();
-	steps(b, victim, (long)(test_random() % 2000));
+	steps(b, victim, (long)(test_random() % 2000), false);
 }
 
 /* Submit, step, kill, judge. False: the victim had nothing left to do before k. */
@@ -272,7 +272,7 @@ static bool round_of(struct bench *b, pid_t victim, long k)
 	CHECK_EQ(pthread_create(&waiter, NULL, wait_for_one, &r), 0);
 	while (ck_pr_load_32(&b->p->ring.pub->sleepers) == 0 && !__atomic_load_n(&r.woken, __ATOMIC_ACQUIRE))
 		sched_yield();
-	more = steps(b, victim, k);
+	more = steps(b, victim, k, true);
 	if (b->doom && more)
 		doom(b, &r, victim);
 	kill_tracee(victim);
