@@ -176,6 +176,9 @@ static int take_detached(struct delivery *d)
 	while (n < 0 && errno == EINTR);
 	crew__process_settle(d->p, CREW_FOREVER); /* reaps the one in between */
 	memset(&d->p->error, 0, sizeof d->p->error);
+	free(d->p->value); /* of the real one, if it was that fast: it is read again at its own end */
+	d->p->value = NULL;
+	d->p->answered = false;
 	close(d->p->fd);
 	if (d->p->status >= 0)
 		close(d->p->status);

@@ -220,7 +220,7 @@ static int keep_argument(void *arg, int worker)
 }
 CREW_TASK(crew_bytes, argument)
 {
-	return crew_result_printf("%s", argument_seen);
+	return crew_result_copy(argument_seen, sizeof argument_seen);
 }
 TEST_KIND(workers_have_the_argument_that_was_passed_by_size)
 {
