@@ -323,13 +323,13 @@ static void settle_shared(struct process_executor *p, struct entry *e, struct ba
 	struct annex *a = annex_of(e->f);
 	struct extent extent;
 	struct settled *s;
-	crew_bytes run;
+	crew_bytes run = { NULL, 0 };
 
 	memcpy(&extent, p->ring.wide[e->ticket & p->ring.mask], sizeof extent);
 	ck_pr_barrier(); /* once */
-	run = (crew_bytes){ p->ring.blocks + extent.offset, extent.size };
-	if (CREW_TYPE_CLASS(task_of(e->f)->result) != CREW_BYTES || extent.offset >= p->ring.geometry.blocks_size || !a || !a->pins ||
-	    !crew__shared_pinned(a->pins, run)) {
+	if (extent.offset < p->ring.geometry.blocks_size)
+		run = (crew_bytes){ p->ring.blocks + extent.offset, extent.size };
+	if (CREW_TYPE_CLASS(task_of(e->f)->result) != CREW_BYTES || !run.data || !a || !a->pins || !crew__shared_pinned(a->pins, run)) {
 		settle_nonsense(p, e, batch);
 		return;
 	}
