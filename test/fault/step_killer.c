@@ -58,15 +58,6 @@ CREW_TASK(crew_bytes, count_large, (crew_bytes, runs), (int, i))
 	return out;
 }
 
-/* In a task of its own, which the worker offers to the others, waits for, and most likely takes back. */
-CREW_TASK(long, count_nested, (crew_bytes, runs), (int, i))
-{
-	long y = -1;
-
-	crew_run(crew_task_executor(), &y, count_run, runs, i);
-	return y;
-}
-
 struct round {
 	crew_future *f[TASKS];
 	uint32_t told;	/* callbacks of f[2] */
@@ -78,7 +69,6 @@ struct bench {
 	struct process_executor *p;
 	crew_bytes runs;
 	bool large;
-	bool nested;
 	bool doom; /* one of them is killed */
 	uint32_t average;
 	unsigned long failed, doomed, violations;
@@ -277,9 +267,7 @@ static bool round_of(struct bench *b, pid_t victim, long k)
 	attach(victim);
 	ck_pr_store_32(&b->p->ring.rw->average, b->average);
 	for (int i = 0; i < TASKS; i++)
-		r.f[i] = b->large    ? crew_submit(b->ex, count_large, b->runs, i)
-			 : b->nested ? crew_submit(b->ex, count_nested, b->runs, i)
-				     : crew_submit(b->ex, count_run, b->runs, i);
+		r.f[i] = b->large ? crew_submit(b->ex, count_large, b->runs, i) : crew_submit(b->ex, count_run, b->runs, i);
 	CHECK_EQ(crew_future_on_done(r.f[2], tell, &r), 0);
 	CHECK_EQ(pthread_create(&waiter, NULL, wait_for_one, &r), 0);
 	while (ck_pr_load_32(&b->p->ring.pub->sleepers) == 0 && !__atomic_load_n(&r.woken, __ATOMIC_ACQUIRE))
@@ -307,18 +295,14 @@ static void stop_sweeping(struct process_executor *p)
 	pthread_mutex_unlock(&p->lock);
 }
 
-enum kind_of_round { SMALL, LARGE, NESTED, DOOM };
-
 /* Every 50th step, from a random first one; STRESS=5000: every one. */
-static void kill_each_step(enum kind_of_round kind, uint32_t average)
+static void kill_each_step(bool large, bool doomed, uint32_t average)
 {
-	struct bench b = { .large = kind == LARGE, .nested = kind == NESTED, .doom = kind == DOOM, .average = average };
+	struct bench b = { .large = large, .doom = doomed, .average = average };
 	size_t scaled = test_scaled(2);
 	long stride = FAULTY ? 3 : scaled >= 100 ? 1 : (long)(100 / scaled), k, points = 0;
 	pid_t victim = 0;
 
-	if (kind == NESTED) /* many more steps, each of which takes all those before it */
-		stride *= scaled >= 100 ? 1 : 8;
 	CREW_SCOPE (ex, crew_processes(2)) {
 		b.ex = ex;
 		b.p = process_executor_of(ex);
@@ -342,34 +326,25 @@ static void kill_each_step(enum kind_of_round kind, uint32_t average)
 #ifndef CREW_FAULT_DEAF /* which shows only where something is doomed */
 TEST_WITHIN(a_worker_may_die_after_any_instruction_between_small_tasks, 600)
 {
-	kill_each_step(SMALL, 50);
+	kill_each_step(false, false, 50);
 }
 
 TEST_WITHIN(a_worker_may_die_after_any_instruction_between_long_tasks, 600)
 {
-	kill_each_step(SMALL, 1000000);
+	kill_each_step(false, false, 1000000);
 }
 #endif
 
 #if !FAULTY
 TEST_WITHIN(a_worker_may_die_after_any_instruction_of_a_large_answer, 600)
 {
-	kill_each_step(LARGE, 50);
-}
-#endif
-
-#if !FAULTY
-TEST_WITHIN(a_worker_may_die_after_any_instruction_of_a_nested_submit, 600)
-{
-	if (test_scaled(1) < 10)
-		SKIP("tens of thousands of steps, each behind all those before it: test/run --long");
-	kill_each_step(NESTED, 50);
+	kill_each_step(true, false, 50);
 }
 #endif
 
 #if !FAULTY || defined(CREW_FAULT_DEAF)
 TEST_WITHIN(a_doomed_worker_may_die_after_any_instruction, 600)
 {
-	kill_each_step(DOOM, 50);
+	kill_each_step(false, true, 50);
 }
 #endif
