@@ -26,6 +26,7 @@
 #include "process/kin.h"
 #include "process/mapping.h"
 #include "process/nursery.h"
+#include "process/pidfd.h"
 #include "process/server.h"
 #include "thread/thread_pool.h"
 

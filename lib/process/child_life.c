@@ -30,11 +30,6 @@
 static int letter = -1;
 static pid_t owner; /* a process that the task forks by hand has the handler too */
 
-int crew__pidfd_of(pid_t pid)
-{
-	return crew__fd_keep((int)syscall(SYS_pidfd_open, pid, 0));
-}
-
 /* ---- as it is to be ---- */
 
 static void limit(int resource, uint64_t soft, uint64_t hard)

@@ -129,7 +129,4 @@ void *crew__value_keep(const crew_task *task, const void *value);
 _Noreturn void crew__child_live(const struct birth *b, const int *fds, const crew_task *task, void *arguments);
 void crew__child_prepare(const struct birth *b); /* signals, limits, niceness; async-signal-safe */
 
-/* Open a descriptor for a process; -errno. */
-int crew__pidfd_of(pid_t pid);
-
 #endif

@@ -32,6 +32,7 @@
 #include "process/execution.h"
 #include "process/mapping.h"
 #include "process/parcel.h"
+#include "process/pidfd.h"
 
 /* ThreadSanitizer has a thread of its own, and two in the child of a process that had none yet. */
 #if defined(__SANITIZE_THREAD__)
@@ -148,12 +149,12 @@ static void limit_sends(int socket)
 
 static int make_by(bool execute, struct server *ret)
 {
-	int pair[2], host = crew__fd_keep((int)syscall(SYS_pidfd_open, getpid(), 0)), rc = host < 0 ? host : crew__parcel_pair(pair);
+	int pair[2], host = crew__pidfd_of(getpid()), rc = host < 0 ? host : crew__parcel_pair(pair);
 
 	if (rc == 0) {
 		rc = begin(pair[1], pair[0], host, execute, &ret->pid);
 		close(pair[1]);
-		ret->pidfd = rc ? -1 : crew__fd_keep((int)syscall(SYS_pidfd_open, ret->pid, 0));
+		ret->pidfd = rc ? -1 : crew__pidfd_of(ret->pid);
 		if (rc == 0 && ret->pidfd < 0) {
 			rc = ret->pidfd;
 			shutdown(pair[0], SHUT_RDWR); /* it sees that, and ends */

@@ -29,6 +29,7 @@
 #include "process/execution.h"
 #include "process/mapping.h"
 #include "process/parcel.h"
+#include "process/pidfd.h"
 
 struct offspring {
 	pid_t pid;
@@ -110,12 +111,8 @@ static pid_t bear(struct server_loop *s, size_t size, int *fds, uint32_t fd_coun
 		become_child(s, size, fds, fd_count);
 	if (pid < 0)
 		return -errno;
-	*ret_pidfd = crew__fd_keep((int)syscall(SYS_pidfd_open, pid, 0)); /* before anybody waits for it: it is this very process */
-	if (*ret_pidfd >= 0)
-		return pid;
-	kill(pid, SIGKILL);
-	waitid(P_PID, (id_t)pid, &(siginfo_t){ 0 }, WEXITED);
-	return *ret_pidfd;
+	*ret_pidfd = crew__pidfd_of_child(pid);
+	return *ret_pidfd < 0 ? *ret_pidfd : pid;
 }
 
 static void obey(struct server_loop *s)

@@ -33,6 +33,7 @@
 
 #include "process/execution.h"
 #include "process/parcel.h"
+#include "process/pidfd.h"
 
 struct zygote {
 	struct worker_plan *plan;
@@ -43,11 +44,6 @@ struct zygote {
 	uint32_t *incarnations; /* likewise */
 	bool quitting;
 };
-
-static int pidfd_open(pid_t pid)
-{
-	return crew__fd_keep((int)syscall(SYS_pidfd_open, pid, 0));
-}
 
 /* ---- in the zygote ---- */
 
@@ -142,7 +138,7 @@ static int open_output(const struct zygote *z, int ret[2])
 	return ret[0] < 0 ? ret[0] : ret[1] < 0 ? ret[1] : -errno;
 }
 
-/* Its pid; -errno. *ret_pidfd is opened before anybody waits for it, so it is this very process. */
+/* Its pid; -errno. */
 static pid_t fork_watched(struct zygote *z, uint32_t index, uint32_t incarnation, const int output[2], int *ret_pidfd)
 {
 	pid_t pid = fork();
@@ -151,12 +147,8 @@ static pid_t fork_watched(struct zygote *z, uint32_t index, uint32_t incarnation
 		become_worker(z, index, incarnation, output);
 	if (pid < 0)
 		return -errno;
-	*ret_pidfd = pidfd_open(pid);
-	if (*ret_pidfd >= 0)
-		return pid;
-	kill(pid, SIGKILL);
-	waitid(P_PID, (id_t)pid, &(siginfo_t){ 0 }, WEXITED);
-	return *ret_pidfd;
+	*ret_pidfd = crew__pidfd_of_child(pid);
+	return *ret_pidfd < 0 ? *ret_pidfd : pid;
 }
 
 static void close_if(int fd)
@@ -174,6 +166,8 @@ static void fork_worker(struct zygote *z, uint32_t index, uint32_t incarnation)
 	news.pid = rc ? rc : fork_watched(z, index, incarnation, output, &birth.pidfd);
 	birth.output = output[0];
 	if (news.pid > 0) {
+		if (z->pids[index] > 0)
+			kill(z->pids[index], SIGKILL); /* the host takes it for dead: nobody would ever end it */
 		z->pids[index] = news.pid;
 		z->incarnations[index] = incarnation;
 		tell(z, &news, &birth);
@@ -253,7 +247,7 @@ static void fork_keeper(struct zygote *z)
 		become_keeper(z, pair[1]);
 	}
 	close(pair[1]);
-	birth.pidfd = news.pid > 0 ? pidfd_open(news.pid) : -1;
+	birth.pidfd = news.pid > 0 ? crew__pidfd_of(news.pid) : -1;
 	birth.output = pair[0];
 	if (birth.pidfd >= 0)
 		tell(z, &news, &birth);

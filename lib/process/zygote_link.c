@@ -16,12 +16,8 @@
 #include <unistd.h>
 
 #include "process/parcel.h"
+#include "process/pidfd.h"
 #include "process/zygote.h"
-
-static int pidfd_open(pid_t pid)
-{
-	return crew__fd_keep((int)syscall(SYS_pidfd_open, pid, 0));
-}
 
 /* ---- making one ---- */
 
@@ -45,7 +41,7 @@ static int by_fork(const struct worker_plan *plan, const struct mapping mappings
 	if (pid < 0)
 		return rc;
 	ret->pid = pid;
-	ret->pidfd = pidfd_open(pid);
+	ret->pidfd = crew__pidfd_of(pid);
 	return ret->pidfd < 0 ? ret->pidfd : 0;
 }
 
@@ -67,7 +63,7 @@ static int by_request(const struct worker_plan *plan, const struct mapping mappi
 
 int crew__zygote_open(const struct worker_plan *plan, const struct mapping mappings[3], const struct server *keeper, struct zygote_link *ret)
 {
-	int pair[2], host = pidfd_open(getpid()), rc = host < 0 ? host : crew__parcel_pair(pair);
+	int pair[2], host = crew__pidfd_of(getpid()), rc = host < 0 ? host : crew__parcel_pair(pair);
 
 	*ret = ZYGOTE_LINK_NULL;
 	if (rc == 0) {

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * pidfd.h: descriptors that stand for processes: readable at their end, and what is sent to them reaches nobody else.
+ */
+#ifndef CREW_LIB_PIDFD_H
+#define CREW_LIB_PIDFD_H
+
+#include <sys/types.h>
+
+/* Close-on-exec, and not 0, 1 or 2. -errno. */
+int crew__pidfd_of(pid_t pid);
+
+/* Of a child that was forked just now and that nobody has waited for, so it is this very process. When none can be had the child is killed and reaped:
+   it must not live unwatched. -errno. */
+int crew__pidfd_of_child(pid_t pid);
+
+#endif
