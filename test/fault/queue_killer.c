@@ -12,19 +12,15 @@
  */
 #include <crew/crew.h>
 #include <errno.h>
-#include <linux/futex.h>
-#include <signal.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ptrace.h>
-#include <sys/syscall.h>
-#include <sys/user.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "ipc/queue_memory.h"
 #include "runner.h"
+#include "stepper.h"
 
 #ifdef CREW_FAULT_LOST_WAKE
 enum { FAULTY = 1, PATIENCE_MS = 500 };
@@ -34,94 +30,19 @@ enum { FAULTY = 0, PATIENCE_MS = 10000 };
 
 static unsigned long violations, points;
 
-/* ---- the victim ---- */
-
-static pid_t start_victim(void (*act)(crew_queue q), crew_queue q)
-{
-	pid_t pid = fork();
-
-	CHECK(pid >= 0);
-	if (pid == 0) {
-		ptrace(PTRACE_TRACEME, 0, 0, 0);
-		raise(SIGSTOP);
-		act(q);
-		_exit(0);
-	}
-	return pid;
-}
-
-/* About to sleep: a step would not come back. */
-static bool would_sleep(pid_t pid)
-{
-	struct user_regs_struct regs;
-	long word;
-
-	CHECK_EQ(ptrace(PTRACE_GETREGS, pid, 0, &regs), 0L);
-	if (regs.rax != SYS_futex || (regs.rsi & FUTEX_CMD_MASK) != FUTEX_WAIT_BITSET)
-		return false;
-	errno = 0;
-	word = ptrace(PTRACE_PEEKTEXT, pid, (void *)regs.rip, 0);
-	return errno == 0 && (word & 0xffff) == 0x050f; /* syscall */
-}
-
-/* k steps, then dead. False: it had come to its end, or its sleep, before. */
-static bool kill_after(pid_t pid, long k)
-{
-	bool more = true;
-	int status;
-
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	for (long i = 0; i < k && more; i++) {
-		if (would_sleep(pid)) {
-			more = false;
-			break;
-		}
-		CHECK_EQ(ptrace(PTRACE_SINGLESTEP, pid, 0, 0), 0L);
-		CHECK_EQ(waitpid(pid, &status, 0), pid);
-		more = WIFSTOPPED(status);
-	}
-	if (WIFSTOPPED(status)) {
-		kill(pid, SIGKILL);
-		while (waitpid(pid, &status, 0) == pid && WIFSTOPPED(status))
-			;
-	}
-	return more;
-}
-
 /* ---- who sleeps on the other side ---- */
 
 static pid_t start_sleeper(int (*act)(crew_queue q), crew_queue q)
 {
 	struct queue *m = queue_at(q);
 	pid_t pid = fork();
-	char path[64], state = '?';
-	FILE *file;
 
 	CHECK(pid >= 0);
 	if (pid == 0)
 		_exit(act(q) == 0 ? 0 : 1);
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	while (state != 'S' || ck_pr_load_32(&m->crowd) == 0) {
-		file = fopen(path, "re");
-		CHECK(file != NULL);
-		if (fscanf(file, "%*d %*s %c", &state) != 1)
-			state = '?';
-		fclose(file);
-	}
-	return pid;
-}
-
-static bool ended(pid_t pid, int ms)
-{
-	int64_t limit = test_now_ms() + ms;
-	int status;
-	pid_t rc;
-
-	while ((rc = waitpid(pid, &status, WNOHANG)) == 0 && test_now_ms() < limit)
+	while (stepper_state(pid) != 'S' || ck_pr_load_32(&m->crowd) == 0)
 		sched_yield();
-	if (rc == pid && status != 0)
-		violations++;
-	return rc == pid;
+	return pid;
 }
 
 static void complain(long k, const char *what)
@@ -132,42 +53,39 @@ static void complain(long k, const char *what)
 
 static void expect_end(pid_t pid, long k, const char *what)
 {
-	if (ended(pid, PATIENCE_MS))
-		return;
-	complain(k, what);
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	if (!stepper_ends(pid, PATIENCE_MS))
+		complain(k, what);
 }
 
 /* ---- the acts ---- */
 
-static void put_one(crew_queue q)
+static void put_one(void *q)
 {
 	long x = 1;
 
-	(void)!crew_put(q, &x);
+	(void)!crew_put(*(crew_queue *)q, &x);
 }
-static void get_one(crew_queue q)
+static void get_one(void *q)
 {
 	long x;
 
-	(void)!crew_get(q, &x);
+	(void)!crew_get(*(crew_queue *)q, &x);
 }
-static void done_one(crew_queue q)
+static void done_one(void *q)
 {
-	crew_queue_task_done(q);
+	crew_queue_task_done(*(crew_queue *)q);
 }
-static void put_large(crew_queue q)
+static void put_large(void *q)
 {
 	static char large[5000];
 
-	(void)!crew_queue_put_bytes(q, crew_bytes_make(large, sizeof large), CREW_FOREVER);
+	(void)!crew_queue_put_bytes(*(crew_queue *)q, crew_bytes_make(large, sizeof large), CREW_FOREVER);
 }
-static void get_large(crew_queue q)
+static void get_large(void *q)
 {
 	crew_bytes got;
 
-	(void)!crew_queue_get_bytes(q, &got, CREW_FOREVER);
+	(void)!crew_queue_get_bytes(*(crew_queue *)q, &got, CREW_FOREVER);
 }
 static int sleep_for_item(crew_queue q)
 {
@@ -192,6 +110,11 @@ static int sleep_for_message(crew_queue q)
 	return crew_queue_get_bytes(q, &got, CREW_FOREVER);
 }
 
+static bool kill_victim(void (*act)(void *q), crew_queue q, long k)
+{
+	return stepper_kill_after(stepper_fork(NULL, act, &q), k, true);
+}
+
 /* ---- rounds: false: the victim was through before k ---- */
 
 static crew_queue longs(size_t capacity)
@@ -203,7 +126,7 @@ static bool round_put(long k)
 {
 	crew_queue q = longs(4);
 	pid_t sleeper = start_sleeper(sleep_for_item, q);
-	bool more = kill_after(start_victim(put_one, q), k);
+	bool more = kill_victim(put_one, q, k);
 	long x = 5;
 
 	if (queue_at(q)->strand.put == 0) /* as if it had not begun */
@@ -226,7 +149,7 @@ static bool round_get(long k)
 
 	CHECK_EQ(crew_put(q, &x), 0);
 	sleeper = start_sleeper(sleep_for_room, q);
-	more = kill_after(start_victim(get_one, q), k);
+	more = kill_victim(get_one, q, k);
 	if (queue_at(q)->strand.got == 0)
 		CHECK_EQ(crew_get(q, &x), 0); /* still there, and the first */
 	if (x != 1)
@@ -247,7 +170,7 @@ static bool round_done(long k)
 
 	CHECK_EQ(crew_put(q, &x), 0);
 	sleeper = start_sleeper(sleep_for_all, q);
-	more = kill_after(start_victim(done_one, q), k);
+	more = kill_victim(done_one, q, k);
 	if (queue_at(q)->done_count == 0)
 		CHECK_EQ(crew_queue_task_done(q), 0);
 	expect_end(sleeper, k, "all was done, and who waited for it waits on");
@@ -261,8 +184,8 @@ static bool round_done(long k)
 static bool round_wait(long k)
 {
 	crew_queue q = longs(1);
-	pid_t victim = start_victim(get_one, q), second;
-	bool more = kill_after(victim, k);
+	bool more = kill_victim(get_one, q, k);
+	pid_t second;
 	long x = 1;
 
 	second = start_sleeper(sleep_for_item, q);
@@ -273,7 +196,7 @@ static bool round_wait(long k)
 }
 
 /* Messages that each need a segment of their own, so one is found, or given back, under the killer's eyes. */
-static bool round_large(void (*act)(crew_queue q), size_t fill, long k)
+static bool round_large(void (*act)(void *q), size_t fill, long k)
 {
 	crew_queue q = crew_queue_make(.item = 0, .bytes = 8000);
 	static char large[5000];
@@ -283,7 +206,7 @@ static bool round_large(void (*act)(crew_queue q), size_t fill, long k)
 
 	for (size_t i = 0; i < fill; i++)
 		CHECK_EQ(crew_queue_put_bytes(q, crew_bytes_make(large, sizeof large), 0), 0);
-	more = kill_after(start_victim(act, q), k);
+	more = kill_victim(act, q, k);
 	while (crew_queue_get_bytes(q, &got, 0) == 0) {
 		if (got.len != sizeof large)
 			complain(k, "a message is not what it was");
@@ -317,16 +240,13 @@ static void warm_up(void)
 	crew_queue_drop(q);
 }
 
-/* Every 11th step, from a random first one; STRESS=1100: every one. */
+/* Every 10th step, from a random first one. */
 static void kill_each_step(bool (*round)(long k))
 {
-	size_t scaled = test_scaled(1);
-	long stride = scaled >= 11 ? 1 : (long)(11 / scaled);
+	long stride = FAULTY ? 1 : stepper_stride(10);
 
-	if (FAULTY)
-		stride = 1;
 	warm_up();
-	for (long k = (long)(test_random() % (uint64_t)stride); round(k) && violations == 0; k += stride)
+	for (long k = stepper_first(stride); round(k) && violations == 0; k += stride)
 		points++;
 	printf("%lu points killed at, %lu violations\n", points, violations);
 	CHECK_EQ(violations == 0, !FAULTY);

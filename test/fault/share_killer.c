@@ -17,13 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "ipc/family.h"
 #include "ipc/outcome.h"
 #include "runner.h"
+#include "stepper.h"
 
 #ifdef CREW_FAULT_NO_TAKEOVER
 #define FAULTY 1
@@ -70,6 +70,11 @@ static int end_of(crew_future *f, int ms)
 
 /* ---- the victim ---- */
 
+struct victim {
+	crew_promise p, before;
+	void (*act)(crew_future *f);
+};
+
 static void keep_it(crew_future *f)
 {
 	(void)keep(f, 7);
@@ -85,36 +90,19 @@ static void cancel_it(crew_future *f)
 	(void)crew_future_cancel(f, "by the victim");
 }
 
-static _Noreturn void victim(crew_promise p, crew_promise before, void (*act)(crew_future *f))
+/* What is done once in a process is not what we look at. */
+static void warm_up(void *arg)
 {
-	crew_future *f;
-
-	crew_future_free(crew_promise_future(before)); /* what is done once in a process is not what we look at */
-	ptrace(PTRACE_TRACEME, 0, 0, 0);
-	raise(SIGSTOP);
-	f = crew_promise_future(p);
-	act(f);
-	crew_future_free(f);
-	_exit(0);
+	crew_future_free(crew_promise_future(((struct victim *)arg)->before));
 }
 
-/* k steps, then kill. False: it had come to its end before. */
-static bool steps(pid_t pid, long k)
+static void have_it(void *arg)
 {
-	int status;
+	struct victim *victim = arg;
+	crew_future *f = crew_promise_future(victim->p);
 
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	CHECK(WIFSTOPPED(status));
-	for (long i = 0; i < k; i++) {
-		CHECK_EQ(ptrace(PTRACE_SINGLESTEP, pid, 0, 0), 0L);
-		CHECK_EQ(waitpid(pid, &status, 0), pid);
-		if (WIFEXITED(status))
-			return false;
-	}
-	kill(pid, SIGKILL);
-	while (waitpid(pid, &status, 0) == pid && !WIFSIGNALED(status))
-		;
-	return true;
+	victim->act(f);
+	crew_future_free(f);
 }
 
 /* ---- judging ---- */
@@ -157,20 +145,18 @@ static pid_t fork_waiter(crew_promise p)
 static bool round_of(void (*act)(crew_future *f), long k, int *violations)
 {
 	crew_future *f = crew_future_new(CREW_TYPE_OF(struct value)), *before = crew_future_new(0);
-	crew_promise p = crew_future_share(f), q = crew_future_share(f), warm = crew_future_share(before);
-	struct outcome *o = crew__outcome_at((uint32_t)p.id_ - 1);
-	pid_t other = fork_waiter(q), pid = fork();
-	bool more;
+	struct victim victim = { crew_future_share(f), crew_future_share(before), act };
+	crew_promise q = crew_future_share(f);
+	struct outcome *o = crew__outcome_at((uint32_t)victim.p.id_ - 1);
+	pid_t other = fork_waiter(q);
+	bool more = stepper_kill_after(stepper_fork(warm_up, have_it, &victim), k, false);
 	int end, status, theirs;
 
-	if (pid == 0)
-		victim(p, warm, act);
-	more = steps(pid, k);
 	end = end_of(f, 50);
 	while (end == 255 && !on_its_way(o) && (end = end_of(f, PATIENCE_MS)) == 255)
 		break;
 	if (end == 255 && on_its_way(o)) { /* the victim has not opened it: somebody else may */
-		crew_future *g = crew_promise_future(p);
+		crew_future *g = crew_promise_future(victim.p);
 
 		CHECK_EQ(keep(g, 9), 0);
 		crew_future_free(g);
@@ -191,14 +177,13 @@ static bool round_of(void (*act)(crew_future *f), long k, int *violations)
 	return more;
 }
 
-/* Every 100th step, from a random first one; STRESS=10000: every one. */
+/* Every 100th step, from a random first one. */
 static void kill_each_step(void (*act)(crew_future *f))
 {
-	size_t scaled = test_scaled(2);
-	long stride = FAULTY ? 3 : scaled >= 200 ? 1 : (long)(200 / scaled), k, points = 0;
+	long stride = FAULTY ? 3 : stepper_stride(100), k, points = 0;
 	int violations = 0;
 
-	for (k = (long)(test_random() % (uint64_t)stride); round_of(act, k, &violations) && !violations; k += stride)
+	for (k = stepper_first(stride); round_of(act, k, &violations) && !violations; k += stride)
 		points++;
 	printf("%ld points killed at, of %ld steps; %d violations\n", points, k, violations);
 	if (FAULTY && violations)

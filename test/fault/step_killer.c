@@ -17,21 +17,17 @@
  */
 #include <crew/crew.h>
 #include <errno.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ptrace.h>
-#include <sys/syscall.h>
 #include <sys/timerfd.h>
-#include <sys/user.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "process/process_executor.h"
 #include "runner.h"
+#include "stepper.h"
 
 #if defined(CREW_FAULT_NO_REOFFER) || defined(CREW_FAULT_RESULT_AFTER_DONE) || defined(CREW_FAULT_LOST_WAKE) || defined(CREW_FAULT_DEAF)
 #define FAULTY 1
@@ -84,17 +80,7 @@ static bool both_parked(struct bench *b)
 /* In its sleep: the bit is set some instructions earlier. */
 static bool asleep(pid_t pid)
 {
-	char path[64], state = '?';
-	FILE *file;
-
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	file = fopen(path, "re");
-	if (!file)
-		return false;
-	if (fscanf(file, "%*d %*s %c", &state) != 1)
-		state = '?';
-	fclose(file);
-	return state == 'S';
+	return stepper_state(pid) == 'S';
 }
 
 static pid_t settle(struct bench *b, pid_t old)
@@ -111,55 +97,19 @@ static pid_t settle(struct bench *b, pid_t old)
 	}
 }
 
-static void attach(pid_t pid)
-{
-	int status;
-
-	CHECK_EQ(ptrace(PTRACE_SEIZE, pid, 0, 0), 0L);
-	CHECK_EQ(ptrace(PTRACE_INTERRUPT, pid, 0, 0), 0L);
-	CHECK_EQ(waitpid(pid, &status, __WALL), pid);
-	CHECK(WIFSTOPPED(status));
-}
-
-/* About to sleep on its bell once more: the round is over. */
-static bool would_park(pid_t pid)
-{
-	struct user_regs_struct regs;
-	long word;
-
-	CHECK_EQ(ptrace(PTRACE_GETREGS, pid, 0, &regs), 0L);
-	if (regs.rax != SYS_futex || (regs.rsi & FUTEX_CMD_MASK) != FUTEX_WAIT_BITSET)
-		return false;
-	errno = 0;
-	word = ptrace(PTRACE_PEEKTEXT, pid, (void *)regs.rip, 0);
-	return errno == 0 && (word & 0xffff) == 0x050f; /* syscall */
-}
-
 /* k steps; the first ones lead out of its sleep, if it is asleep. False: it came to its sleep before. A request for memory sleeps too, but is answered: such a sleep is stepped over. */
 static bool steps(struct bench *b, pid_t pid, long k, bool asleep)
 {
 	bool taken = false;
-	int status;
 
 	for (long i = 0; i < k; i++) {
 		taken |= ck_pr_load_64(&b->p->ring.rw->head) == ck_pr_load_64(&b->p->ring.pub->tail);
-		if ((i > 50 || !asleep) && would_park(pid) && taken && (ck_pr_load_64(&b->p->ring.rw->parked[0]) & 1))
+		if ((i > 50 || !asleep) && stepper_would_sleep(pid) && taken && (ck_pr_load_64(&b->p->ring.rw->parked[0]) & 1))
 			return false;
-		CHECK_EQ(ptrace(PTRACE_SINGLESTEP, pid, 0, 0), 0L);
-		CHECK_EQ(waitpid(pid, &status, __WALL), pid);
-		if (WIFEXITED(status) || WIFSIGNALED(status))
+		if (!stepper_step(pid, NULL, NULL))
 			return false;
 	}
 	return true;
-}
-
-static void kill_tracee(pid_t pid)
-{
-	int status;
-
-	kill(pid, SIGKILL);
-	while (waitpid(pid, &status, __WALL) == pid && !WIFSIGNALED(status) && !WIFEXITED(status))
-		;
 }
 
 /* ---- a round ---- */
@@ -264,7 +214,7 @@ static bool round_of(struct bench *b, pid_t victim, long k)
 
 	memset(b->runs.data, 0, TASKS);
 	kill(peer, SIGSTOP);
-	attach(victim);
+	stepper_seize(victim);
 	ck_pr_store_32(&b->p->ring.rw->average, b->average);
 	for (int i = 0; i < TASKS; i++)
 		r.f[i] = b->large ? crew_submit(b->ex, count_large, b->runs, i) : crew_submit(b->ex, count_run, b->runs, i);
@@ -275,7 +225,7 @@ static bool round_of(struct bench *b, pid_t victim, long k)
 	more = steps(b, victim, k, true);
 	if (b->doom && more)
 		doom(b, &r, victim);
-	kill_tracee(victim);
+	stepper_kill(victim);
 	kill(peer, SIGCONT);
 	judge(b, &r, victim, k);
 	if (!b->violations)
@@ -295,12 +245,11 @@ static void stop_sweeping(struct process_executor *p)
 	pthread_mutex_unlock(&p->lock);
 }
 
-/* Every 50th step, from a random first one; STRESS=5000: every one. */
+/* Every 50th step, from a random first one. */
 static void kill_each_step(bool large, bool doomed, uint32_t average)
 {
 	struct bench b = { .large = large, .doom = doomed, .average = average };
-	size_t scaled = test_scaled(2);
-	long stride = FAULTY ? 3 : scaled >= 100 ? 1 : (long)(100 / scaled), k, points = 0;
+	long stride = FAULTY ? 3 : stepper_stride(50), k, points = 0;
 	pid_t victim = 0;
 
 	CREW_SCOPE (ex, crew_processes(2)) {
@@ -309,7 +258,7 @@ static void kill_each_step(bool large, bool doomed, uint32_t average)
 		b.runs = crew_shared_alloc(ex, TASKS);
 		stop_sweeping(b.p);
 		ck_pr_store_32(&b.p->ring.rw->average, average);
-		for (k = (long)(test_random() % (uint64_t)stride);; k += stride, points++) {
+		for (k = stepper_first(stride);; k += stride, points++) {
 			victim = settle(&b, victim);
 			if (!round_of(&b, victim, k) || b.violations)
 				break;

@@ -16,12 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "../runner.h"
 #include "ipc/family.h"
+#include "runner.h"
+#include "stepper.h"
 
 #if defined(CREW_FAULT_NO_INHERITANCE) || defined(CREW_FAULT_SILENT_DEATH) || defined(CREW_FAULT_SOUND_SLEEP) || defined(CREW_FAULT_DEAD_SLEEPERS) || \
 	defined(CREW_FAULT_NO_BURIAL) || defined(CREW_FAULT_DEAD_READERS)
@@ -65,20 +64,6 @@ static void complain(struct scene *s, const char *what, int rc)
 
 /* ---- processes ---- */
 
-static char state_of(pid_t pid)
-{
-	char path[64], state = 'Z';
-	FILE *file;
-
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	file = fopen(path, "re");
-	if (file && fscanf(file, "%*d %*s %c", &state) != 1)
-		state = 'Z';
-	if (file)
-		fclose(file);
-	return state;
-}
-
 static pid_t child_of(void (*body)(struct scene *s), struct scene *s)
 {
 	pid_t pid = fork();
@@ -92,83 +77,61 @@ static pid_t child_of(void (*body)(struct scene *s), struct scene *s)
 	return pid;
 }
 
-/* Is it through, in time? */
 static bool ends(pid_t pid)
 {
-	int64_t limit = test_now_ms() + PATIENCE_MS;
-	int status;
-	pid_t rc;
+	return stepper_ends(pid, PATIENCE_MS);
+}
 
-	while ((rc = waitpid(pid, &status, WNOHANG)) == 0 && test_now_ms() < limit)
-		sched_yield();
-	if (rc == 0) {
-		kill(pid, SIGKILL);
-		waitpid(pid, &status, 0);
+struct victim {
+	const struct part *part;
+	struct scene *scene;
+	bool roused;
+};
+
+static void prepare(void *arg)
+{
+	struct victim *v = arg;
+
+	crew_acquire(crew_lock_make()); /* a seat in the family */
+	if (v->part->before)
+		v->part->before(v->scene);
+}
+
+static void act(void *arg)
+{
+	struct victim *v = arg;
+
+	v->part->victim(v->scene);
+}
+
+/* It sleeps: it is roused, once. */
+static bool rouse(void *arg)
+{
+	struct victim *v = arg;
+
+	if (!v->part->rouse || v->roused)
 		return false;
-	}
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-static pid_t victim_of(const struct part *part, struct scene *s)
-{
-	pid_t pid = fork();
-	int status;
-
-	CHECK(pid >= 0);
-	if (pid == 0) {
-		CHECK_EQ(ptrace(PTRACE_TRACEME, 0, 0, 0), 0L);
-		crew_acquire(crew_lock_make()); /* a seat in the family */
-		if (part->before)
-			part->before(s);
-		raise(SIGSTOP);
-		part->victim(s);
-		raise(SIGSTOP);
-		_exit(0);
-	}
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	CHECK(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
-	return pid;
-}
-
-/* One instruction. False: the part is over, or the victim sleeps and nobody will rouse it. */
-static bool step(const struct part *part, struct scene *s, pid_t pid, bool *roused)
-{
-	int status = 0, asleep = 0;
-
-	CHECK_EQ(ptrace(PTRACE_SINGLESTEP, pid, 0, 0), 0L);
-	for (unsigned looks = 1; waitpid(pid, &status, WNOHANG) == 0; looks++) {
-		if (looks % 64)
-			continue;
-		asleep = state_of(pid) == 'S' ? asleep + 1 : 0;
-		if (asleep < 4)
-			continue;
-		if (!part->rouse || *roused)
-			return false;
-		*roused = true;
-		part->rouse(s);
-		asleep = 0;
-	}
-	return WIFSTOPPED(status) && WSTOPSIG(status) == SIGTRAP;
+	v->roused = true;
+	v->part->rouse(v->scene);
+	return true;
 }
 
 static bool kill_after(const struct part *part, struct scene *s, long k)
 {
-	pid_t pid = victim_of(part, s);
-	bool more = true, roused = false;
-	int status;
+	struct victim victim = { part, s, false };
+	pid_t pid = stepper_fork(prepare, act, &victim);
+	bool more = true;
 
 	s->k = k;
 	s->sleeper = 0;
 	if (part->sleeper) {
 		s->sleeper = child_of(part->sleeper, s);
 		for (int seen = 0; seen < 3; sched_yield())
-			seen = crew_value_load(s->begun) && state_of(s->sleeper) == 'S' ? seen + 1 : 0;
+			seen = crew_value_load(s->begun) && stepper_state(s->sleeper) == 'S' ? seen + 1 : 0;
 	}
 	for (long i = 0; i < k && more; i++)
-		more = step(part, s, pid, &roused);
-	kill(pid, SIGKILL);
-	while (waitpid(pid, &status, 0) == pid && !WIFSIGNALED(status) && !WIFEXITED(status))
-		;
+		more = stepper_step(pid, rouse, &victim);
+	stepper_kill(pid);
 	part->judge(s);
 	return more;
 }
@@ -197,14 +160,14 @@ static void close_scene(struct scene *s)
 	crew_drop(s->begun);
 }
 
-/* Every seventh instruction from a random one on; every one when STRESS is 300 or more. */
+/* Every seventh instruction, from a random one on. */
 static void kill_each_step(const struct part *part)
 {
-	long stride = (FAULTY || test_scaled(100) >= 300 ? 1 : 7) * (part->length ? part->length : 1), k, kills = 0;
+	long stride = (FAULTY ? 1 : stepper_stride(7)) * (part->length ? part->length : 1), k, kills = 0;
 	int violations = 0;
 	bool more = true;
 
-	for (k = (long)(test_random() % (uint64_t)stride); more && violations == 0; k += stride, kills++) {
+	for (k = stepper_first(stride); more && violations == 0; k += stride, kills++) {
 		struct scene s = open_scene();
 
 		more = kill_after(part, &s, k);

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * stepper.c: see stepper.h. What all killers do alike; what they make their victims do, and what they look for afterwards, is theirs.
+ */
+#include "stepper.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../runner.h"
+
+enum { EVERY_ONE = 1000, LOOKS = 64, SEEN_ASLEEP = 4 };
+
+long stepper_stride(long usual)
+{
+	long stress = (long)test_scaled(100);
+
+	return stress >= EVERY_ONE || usual * 100 < stress ? 1 : usual * 100 / stress;
+}
+
+long stepper_first(long stride)
+{
+	return (long)(test_random() % (uint64_t)stride);
+}
+
+pid_t stepper_fork(void (*prepare)(void *arg), void (*act)(void *arg), void *arg)
+{
+	pid_t pid = fork();
+	int status;
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (prepare)
+			prepare(arg);
+		CHECK_EQ(ptrace(PTRACE_TRACEME, 0, 0, 0), 0L);
+		raise(SIGSTOP);
+		act(arg);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+	return pid;
+}
+
+void stepper_seize(pid_t pid)
+{
+	int status;
+
+	CHECK_EQ(ptrace(PTRACE_SEIZE, pid, 0, 0), 0L);
+	CHECK_EQ(ptrace(PTRACE_INTERRUPT, pid, 0, 0), 0L);
+	CHECK_EQ(waitpid(pid, &status, __WALL), pid);
+	CHECK(WIFSTOPPED(status));
+}
+
+/* Wait for a step of which somebody must say what to do when it sleeps. False: it is to be left asleep. */
+static bool await_step(pid_t pid, int *ret_status, bool (*asleep)(void *arg), void *arg)
+{
+	int seen = 0;
+
+	for (unsigned looks = 1; waitpid(pid, ret_status, __WALL | WNOHANG) == 0; looks++) {
+		if (looks % LOOKS)
+			continue;
+		seen = stepper_state(pid) == 'S' ? seen + 1 : 0;
+		if (seen < SEEN_ASLEEP)
+			continue;
+		if (!asleep(arg))
+			return false;
+		seen = 0;
+	}
+	return true;
+}
+
+bool stepper_step(pid_t pid, bool (*asleep)(void *arg), void *arg)
+{
+	int status = 0;
+
+	CHECK_EQ(ptrace(PTRACE_SINGLESTEP, pid, 0, 0), 0L);
+	if (asleep) {
+		if (!await_step(pid, &status, asleep, arg))
+			return false;
+	} else {
+		CHECK_EQ(waitpid(pid, &status, __WALL), pid);
+	}
+	if (!WIFSTOPPED(status) || WSTOPSIG(status) == SIGSTOP)
+		return false;
+	CHECK(WSTOPSIG(status) != SIGSEGV && WSTOPSIG(status) != SIGBUS && WSTOPSIG(status) != SIGABRT); /* other signals are withheld */
+	return true;
+}
+
+bool stepper_would_sleep(pid_t pid)
+{
+	struct user_regs_struct regs;
+	long word;
+
+	CHECK_EQ(ptrace(PTRACE_GETREGS, pid, 0, &regs), 0L);
+	if (regs.rax != SYS_futex || (regs.rsi & FUTEX_CMD_MASK) != FUTEX_WAIT_BITSET)
+		return false;
+	errno = 0;
+	word = ptrace(PTRACE_PEEKTEXT, pid, (void *)regs.rip, 0);
+	return errno == 0 && (word & 0xffff) == 0x050f; /* syscall */
+}
+
+void stepper_kill(pid_t pid)
+{
+	int status;
+
+	kill(pid, SIGKILL);
+	while (waitpid(pid, &status, __WALL) == pid && !WIFSIGNALED(status) && !WIFEXITED(status))
+		;
+}
+
+bool stepper_kill_after(pid_t pid, long k, bool until_sleep)
+{
+	bool more = true;
+
+	for (long i = 0; i < k && more; i++)
+		more = !(until_sleep && stepper_would_sleep(pid)) && stepper_step(pid, NULL, NULL);
+	stepper_kill(pid);
+	return more;
+}
+
+char stepper_state(pid_t pid)
+{
+	char path[64], state = 'Z';
+	FILE *file;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 'Z';
+	if (fscanf(file, "%*d %*s %c", &state) != 1)
+		state = 'Z';
+	fclose(file);
+	return state;
+}
+
+bool stepper_ends(pid_t pid, int ms)
+{
+	int64_t limit = test_now_ms() + ms;
+	int status;
+	pid_t rc;
+
+	while ((rc = waitpid(pid, &status, WNOHANG)) == 0 && test_now_ms() < limit)
+		sched_yield();
+	if (rc == 0) {
+		kill(pid, SIGKILL);
+		waitpid(pid, &status, 0);
+		return false;
+	}
+	return rc == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * stepper.h: a process that makes one instruction at a time (ptrace), and is killed after any of them.
+ *
+ *	for (long k = stepper_first(stride); more; k += stride) {
+ *		pid_t victim = stepper_fork(NULL, use_it, &scene);
+ *
+ *		more = stepper_kill_after(victim, k, true);	k instructions of use_it(&scene), then kill -9
+ *		… judge what is left …
+ *	}
+ *
+ * Sanitizers and single steps do not go together: killers run in plain builds. They are linked with -z now, as no symbol should be resolved under the steps.
+ */
+#ifndef CREW_TEST_STEPPER_H
+#define CREW_TEST_STEPPER_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* Every how manyth instruction: `usual` by default, as many times fewer as STRESS is more than 100; every one from 1000 on (test/run --long). */
+long stepper_stride(long usual);
+
+/* Where to begin, so that many runs come by everywhere: from 0 to stride - 1. */
+long stepper_first(long stride);
+
+/* A child that does prepare(arg) at its usual pace (NULL: nothing), and is held before the first instruction of act(arg). It dies with its parent. */
+pid_t stepper_fork(void (*prepare)(void *arg), void (*act)(void *arg), void *arg);
+
+/* Hold a process that is no child of ours, or one that did not ask for it. */
+void stepper_seize(pid_t pid);
+
+/*
+ * One instruction, however long it takes. False: it was the last; act is over, or the process is.
+ * asleep, unless NULL, is asked when the process sleeps in it. False: nobody will wake it, and there it is left: for stepper_kill().
+ */
+bool stepper_step(pid_t pid, bool (*asleep)(void *arg), void *arg);
+
+/* Is its next instruction the system call that waits for a futex? */
+bool stepper_would_sleep(pid_t pid);
+
+/* To its end. */
+void stepper_kill(pid_t pid);
+
+/* k instructions, then dead. False: it was over before; or, if `until_sleep`, about to wait for a futex. */
+bool stepper_kill_after(pid_t pid, long k, bool until_sleep);
+
+/* Does a process sleep? The letter in /proc/PID/stat; Z also for one that is gone. */
+char stepper_state(pid_t pid);
+
+/* Is a child through, well, within ms? Else it is killed. */
+bool stepper_ends(pid_t pid, int ms);
+
+#endif
