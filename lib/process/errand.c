@@ -61,8 +61,10 @@ static void tell(struct process_executor *p, uint32_t worker)
 
 	ck_pr_inc_32(&orders->replied);
 	ck_pr_fence_memory(); /* pairs with the barriers in sleep_here (worker_executor.c) and park (process_worker.c) */
+#ifndef CREW_FAULT_UNTOLD
 	if (ck_pr_load_32(&p->ring.reports[worker].waits))
 		crew__futex_wake(&orders->replied, INT_MAX, true);
+#endif
 	if (ck_pr_load_64(&p->ring.rw->parked[worker / 64]) >> (worker % 64) & 1)
 		crew__ring_bell(&p->ring, worker);
 }
@@ -544,7 +546,11 @@ void crew__errands_bury(struct process_executor *p, uint32_t worker, bool in_ord
 
 	pthread_mutex_lock(&p->lock);
 	free_dead(p);
+#ifndef CREW_FAULT_NO_ERRAND_BURIAL
 	n = clear_cells(p, worker, fs);
+#else
+	n = 0;
+#endif
 	pthread_mutex_unlock(&p->lock);
 	for (uint32_t i = 0; i < n; i++) {
 		if (!in_order)

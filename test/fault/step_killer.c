@@ -22,12 +22,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "process/process_executor.h"
-#include "runner.h"
-#include "stepper.h"
+#include "pair.h"
 
 #if defined(CREW_FAULT_NO_REOFFER) || defined(CREW_FAULT_RESULT_AFTER_DONE) || defined(CREW_FAULT_LOST_WAKE) || defined(CREW_FAULT_DEAF)
 #define FAULTY 1
@@ -71,31 +68,6 @@ struct bench {
 };
 
 /* ---- the victim ---- */
-
-static bool both_parked(struct bench *b)
-{
-	return (ck_pr_load_64(&b->p->ring.rw->parked[0]) & 3) == 3 && ck_pr_load_64(&b->p->ring.pub->tail) == ck_pr_load_64(&b->p->ring.rw->head);
-}
-
-/* In its sleep: the bit is set some instructions earlier. */
-static bool asleep(pid_t pid)
-{
-	return stepper_state(pid) == 'S';
-}
-
-static pid_t settle(struct bench *b, pid_t old)
-{
-	int64_t limit = test_now_ms() + 20000;
-	pid_t pid;
-
-	for (;;) {
-		pid = crew_executor_worker_pid(b->ex, 0);
-		if (pid > 0 && pid != old && both_parked(b) && asleep(pid) && asleep(crew_executor_worker_pid(b->ex, 1)))
-			return pid;
-		CHECK(test_now_ms() < limit);
-		sched_yield();
-	}
-}
 
 /* k steps; the first ones lead out of its sleep, if it is asleep. False: it came to its sleep before. A request for memory sleeps too, but is answered: such a sleep is stepped over. */
 static bool steps(struct bench *b, pid_t pid, long k, bool asleep)
@@ -235,16 +207,6 @@ static bool round_of(struct bench *b, pid_t victim, long k)
 	return more;
 }
 
-static void stop_sweeping(struct process_executor *p)
-{
-	struct itimerspec never = { 0 };
-
-	pthread_mutex_lock(&p->lock);
-	p->ticking = true; /* so nobody starts it */
-	timerfd_settime(p->timer, 0, &never, NULL);
-	pthread_mutex_unlock(&p->lock);
-}
-
 /* Every 50th step, from a random first one. */
 static void kill_each_step(bool large, bool doomed, uint32_t average)
 {
@@ -256,10 +218,10 @@ static void kill_each_step(bool large, bool doomed, uint32_t average)
 		b.ex = ex;
 		b.p = process_executor_of(ex);
 		b.runs = crew_shared_alloc(ex, TASKS);
-		stop_sweeping(b.p);
+		pair_stop_sweeping(ex);
 		ck_pr_store_32(&b.p->ring.rw->average, average);
 		for (k = stepper_first(stride);; k += stride, points++) {
-			victim = settle(&b, victim);
+			victim = pair_settle(ex, victim);
 			if (!round_of(&b, victim, k) || b.violations)
 				break;
 		}

@@ -98,6 +98,15 @@ bool stepper_step(pid_t pid, bool (*asleep)(void *arg), void *arg)
 	return true;
 }
 
+void stepper_run(pid_t pid, int signal)
+{
+	int status;
+
+	CHECK_EQ(ptrace(PTRACE_CONT, pid, 0, 0), 0L);
+	CHECK_EQ(waitpid(pid, &status, __WALL), pid);
+	CHECK(WIFSTOPPED(status) && WSTOPSIG(status) == signal);
+}
+
 bool stepper_would_sleep(pid_t pid)
 {
 	struct user_regs_struct regs;

@@ -35,6 +35,9 @@ void stepper_seize(pid_t pid);
  */
 bool stepper_step(pid_t pid, bool (*asleep)(void *arg), void *arg);
 
+/* At its own pace, until it stops itself with that signal, which is withheld. */
+void stepper_run(pid_t pid, int signal);
+
 /* Is its next instruction the system call that waits for a futex? */
 bool stepper_would_sleep(pid_t pid);
 
