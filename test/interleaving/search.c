@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * search.c: all schedules of a scenario, in a forked child, which says by its exit status how it went: so a crash is a finding like all others.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "interleaving/search.h"
+
+#define HANG_SECONDS 20
+
+enum { EXIT_WELL = 0, EXIT_FOUND = 3, EXIT_UNREACHED = 4, EXIT_UNFIT = 5, EXIT_IMPOSSIBLE = 77 };
+
+static const struct scenario *scenario;
+static const struct fault *broken;
+static bool running_schedules;
+static long schedules, restarts;
+static uint64_t all_steps;
+
+bool schedule_runs(void)
+{
+	return running_schedules;
+}
+
+/* ---- what was found ---- */
+
+static _Noreturn void stop(int status, const char *format, va_list list)
+{
+	char text[300];
+
+	vsnprintf(text, sizeof text, format, list);
+	fprintf(stderr, "\t%s: schedule %ld: %s\n", scenario->name, schedules, text);
+	if (!broken || status != EXIT_FOUND || getenv("SCHEDULE")) {
+		account_show();
+		choices_show();
+	}
+	_exit(status);
+}
+
+void schedule_failed(const char *format, ...)
+{
+	va_list list;
+
+	va_start(list, format);
+	stop(EXIT_FOUND, format, list);
+}
+
+/* It is the scenario, or the scheduler, that is not as it must be: no finding. */
+void schedule_unfit(const char *format, ...)
+{
+	va_list list;
+
+	va_start(list, format);
+	stop(EXIT_UNFIT, format, list);
+}
+
+static void crashed(int signal)
+{
+	schedule_failed("%s", signal == SIGALRM ? "goes on for ever without a step" : strsignal(signal));
+}
+
+/* ---- one after the other ---- */
+
+/* SCHEDULES_LOG: a file that gets a line for each scenario. */
+static void log_search(bool more)
+{
+	const char *name = getenv("SCHEDULES_LOG");
+	FILE *log = name ? fopen(name, "a") : NULL;
+
+	if (!log)
+		return;
+	fprintf(log, "%-28s %9ld schedules%s of %.1f steps, begun anew %ld times\n", scenario->name, schedules, more ? "" : ", all there are,",
+		(double)all_steps / (double)schedules, restarts);
+	fclose(log);
+}
+
+static void search(void)
+{
+	const char *given = getenv("SCHEDULE");
+	bool more = true;
+
+	if (given)
+		choices_read(given);
+	while (more && (scenario->schedules == 0 || schedules < scenario->schedules)) {
+		if (schedules % 1024 == 0)
+			alarm(HANG_SECONDS);
+		schedules++;
+				schedule_run(scenario);
+		all_steps += (uint64_t)account_count();
+		if (given)
+			schedule_failed("this is the schedule, nothing is wrong with it");
+		if (places_grew()) {
+			restarts++;
+			choices_restart();
+		} else {
+			more = choices_next();
+		}
+	}
+	log_search(more);
+}
+
+static void catch_crashes(void)
+{
+	static const int signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGALRM };
+	stack_t stack = { .ss_size = 1 << 17 };
+	struct sigaction action = { .sa_handler = crashed, .sa_flags = SA_ONSTACK };
+
+	stack.ss_sp = malloc(stack.ss_size);
+	sigaltstack(&stack, NULL);
+	for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++)
+		sigaction(signals[i], &action, NULL);
+}
+
+static _Noreturn void be_searched(void)
+{
+	if (!fibers_open())
+		_exit(EXIT_IMPOSSIBLE);
+	catch_crashes();
+	running_schedules = true;
+	if (scenario->open)
+		scenario->open();
+	if (broken)
+		fault_set(broken);
+	search();
+	_exit(broken && !fault_reached() ? EXIT_UNREACHED : EXIT_WELL);
+}
+
+static int searched(const struct scenario *s, const struct fault *fault)
+{
+	pid_t pid;
+	int status = 0;
+
+	scenario = s;
+	broken = fault;
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0)
+		be_searched();
+	CHECK(pid > 0);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_IMPOSSIBLE)
+		SKIP("needs instructions for the FS base (FSGSBASE)");
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+void explore(const struct scenario *s)
+{
+	CHECK_EQ(searched(s, NULL), EXIT_WELL);
+}
+
+void find(const struct scenario *s, const struct fault *fault)
+{
+	CHECK_EQ(searched(s, fault), EXIT_FOUND);
+}
