@@ -114,7 +114,8 @@ CREW_API crew_bytes crew_bytes_str(const char *s);
    ({NULL, 0}) are allowed. Nothing else may be passed. */
 CREW_API void crew_bytes_free(crew_bytes bytes);
 
-/* CPUs this process may use: the least of the machine, its affinity and its cgroup's quota; at least 1. */
+/* CPUs this process may use: the least of the machine, its affinity and its cgroup's quota, which is looked up
+   once a second; at least 1. */
 CREW_API int crew_cpu_count(void);
 
 /* The "uncaught exception" of a small program: when x is negative, print where and why and exit(1). It is the

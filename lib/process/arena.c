@@ -18,6 +18,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/table.h"
+
 enum { CLASSES = 8, SPAN_CHUNKS = 4, SPAN_WORDS = 16 };
 #define CHUNK ARENA_CHUNK
 #define SPAN_SIZE (SPAN_CHUNKS * CHUNK)
@@ -36,6 +38,19 @@ struct span {
 	uint64_t free[SPAN_WORDS];
 };
 
+/* Words of the bitmap of chunks. */
+static size_t populated_words(const struct arena *a)
+{
+	return a->size / CHUNK / 64 + 1;
+}
+
+static void free_books(struct arena *a)
+{
+	free(a->runs);
+	crew__table_free(a->spans, a->size / CHUNK, sizeof *a->spans);
+	crew__table_free(a->populated, populated_words(a), sizeof *a->populated);
+}
+
 /* Bytes that may be kept for next time: a sixteenth of the machine's. */
 static size_t most_idle(void)
 {
@@ -52,10 +67,10 @@ int crew__arena_init(struct arena *a, const struct mapping *mapping, size_t base
 	a->size = size / CHUNK * CHUNK;
 	a->run_capacity = 16;
 	a->runs = malloc(a->run_capacity * sizeof *a->runs);
-	a->spans = calloc(a->size / CHUNK, sizeof *a->spans);
-	a->populated = calloc(a->size / CHUNK / 64 + 1, sizeof *a->populated);
+	a->spans = crew__table_new(a->size / CHUNK, sizeof *a->spans);
+	a->populated = crew__table_new(populated_words(a), sizeof *a->populated);
 	if (!a->runs || !a->spans || !a->populated) {
-		free(a->runs), free(a->spans), free(a->populated);
+		free_books(a);
 		memset(a, 0, sizeof *a);
 		return -ENOMEM;
 	}
@@ -75,7 +90,7 @@ void crew__arena_fini(struct arena *a)
 			next = s->next;
 			free(s);
 		}
-	free(a->runs), free(a->spans), free(a->populated);
+	free_books(a);
 	pthread_mutex_destroy(&a->mutex);
 	memset(a, 0, sizeof *a);
 }

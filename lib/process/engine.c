@@ -70,6 +70,7 @@ static void on_timer(struct process_executor *p)
 
 	(void)!read(p->timer, &count, sizeof count);
 	crew__sweep(p);
+	crew__keeper_check(p);
 	settled = crew__memory_settled(p);
 	pthread_mutex_lock(&p->lock);
 	p->ticking = needs_sweep(p) || !settled;

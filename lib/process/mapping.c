@@ -76,8 +76,8 @@ void crew__mapping_close(struct mapping *m)
 {
 	if (m->fd < 0)
 		return;
-	crew__mapping_punch(m, 0, m->size);
 	munmap(m->base, m->size);
+	crew__mapping_punch(m, 0, m->size); /* a forked child may have the descriptor, and must not keep the pages */
 	close(m->fd);
 	*m = MAPPING_NULL;
 }

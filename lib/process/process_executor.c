@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "base/futex.h"
+#include "base/table.h"
 #include "core/registry.h"
 #include "ipc/family.h"
 #include "process/execution.h"
@@ -95,7 +96,7 @@ static int open_books(struct process_executor *p)
 {
 	const struct geometry *g = &p->ring.geometry;
 
-	p->entries = calloc(g->slots, sizeof *p->entries);
+	p->entries = crew__table_new(g->slots, sizeof *p->entries);
 	p->seats = calloc(g->workers, sizeof *p->seats);
 	if (!p->entries || !p->seats || crew__task_book_init(&p->tasks) || crew__errands_init(p))
 		return -ENOMEM;
@@ -189,7 +190,8 @@ static void free_all(struct process_executor *p)
 	crew__timetable_fini(p);
 	crew__output_fini(p);
 	crew__task_book_fini(&p->tasks);
-	free(p->entries), free(p->seats), free(p->seat_of);
+	crew__table_free(p->entries, p->ring.geometry.slots, sizeof *p->entries);
+	free(p->seats), free(p->seat_of);
 	pthread_mutex_destroy(&p->succession);
 	pthread_mutex_destroy(&p->lock);
 }
@@ -271,7 +273,7 @@ crew_executor *crew_processes_open(const struct crew_processes_options *options,
 	rc = crew__engine_start(p);
 	if (rc)
 		return failed(p, rc, "the engine thread could not be started");
-	crew__keeper_wanted(p);
+	crew__keeper_soon(p);
 	return &p->base;
 }
 

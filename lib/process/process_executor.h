@@ -429,8 +429,10 @@ void crew__engine_watch_keeper(struct process_executor *p);
 bool crew__hear(struct process_executor *p);
 /* It is dead: bury it and its workers, get another one, or give up. */
 void crew__succeed_zygote(struct process_executor *p);
-/* Ask for a keeper, if the start method needs one. */
-void crew__keeper_wanted(struct process_executor *p);
+/* See that the engine ticks, if the start method needs a keeper. */
+void crew__keeper_soon(struct process_executor *p);
+/* The engine ticks: ask for a keeper, if the start method needs one and it is not there. */
+void crew__keeper_check(struct process_executor *p);
 void crew__keeper_born(struct process_executor *p, const struct news *news, struct birth *birth);
 void crew__keeper_died(struct process_executor *p);
 /* What was asked for and does not come; while anything is outstanding, now and then. Not under the lock. */

@@ -23,6 +23,7 @@
 #include <ucontext.h>
 
 #include "base/futex.h"
+#include "base/table.h"
 #include "core/packing.h"
 #include "process/process_worker.h"
 #include "process/worker_executor.h"
@@ -401,7 +402,7 @@ static _Noreturn void live(struct worker *w)
 	settle_down(plan, w->index);
 	w->generation = crew__fork_generation;
 	w->average = ck_pr_load_32(&w->ring->rw->average);
-	w->tasks = calloc(TASKS_MAX, sizeof *w->tasks);
+	w->tasks = crew__table_new(TASKS_MAX, sizeof *w->tasks);
 	if (!w->tasks)
 		_exit(1);
 	w->executor = crew__worker_executor_new(w);

@@ -23,6 +23,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/table.h"
+
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -53,6 +55,11 @@ static void enter(struct result_store *store, uint64_t offset, uint64_t size, st
 		store->by_chunk[chunk] = s;
 }
 
+static size_t chunks(const struct result_store *store)
+{
+	return store->region.size / ARENA_CHUNK;
+}
+
 /* No executor, no lease, nobody on his way out. The mutex is held. */
 static bool is_over(const struct result_store *store)
 {
@@ -62,10 +69,10 @@ static bool is_over(const struct result_store *store)
 /* Nothing of it is mapped any more. */
 static void destroy(struct result_store *store)
 {
+	crew__table_free(store->by_chunk, chunks(store), sizeof *store->by_chunk);
 	crew__arena_fini(&store->arena);
 	crew__mapping_punch(&store->mapping, 0, store->mapping.size);
 	close(store->mapping.fd);
-	free(store->by_chunk);
 	free(store);
 }
 
@@ -369,7 +376,7 @@ int crew__store_open(struct result_store **ret, const struct mapping *mapping, s
 	store->mapping = *mapping;
 	store->orders = orders;
 	rc = crew__arena_init(&store->arena, &store->mapping, arena_at, arena_size);
-	store->by_chunk = rc == 0 ? calloc(store->arena.size / ARENA_CHUNK, sizeof(struct stock *)) : NULL;
+	store->by_chunk = rc == 0 ? crew__table_new(store->arena.size / ARENA_CHUNK, sizeof *store->by_chunk) : NULL;
 	if (!store->by_chunk) {
 		crew__arena_fini(&store->arena);
 		free(store);

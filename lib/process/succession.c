@@ -5,7 +5,7 @@
  *	SERVER, SPAWN   the server forks another
  *	FORK            the keeper does: a server of this executor alone, forked by the first zygote, with the program as it was at the open
  *
- * A keeper that dies is forked anew by the zygote, so one of the two is always there to replace the other, unless somebody kills both at once. The executor is
+ * An executor gets its keeper at its first tick: one that is closed before had no use for it. A keeper that dies is forked anew by the zygote, so one of the two is always there to replace the other, unless somebody kills both at once. The executor is
  * broken when no zygote can be had, or when they die again and again before any worker got ready.
  */
 #include <errno.h>
@@ -21,7 +21,7 @@
 
 /* ---- the keeper ---- */
 
-void crew__keeper_wanted(struct process_executor *p)
+static void keeper_wanted(struct process_executor *p)
 {
 	if (p->plan.start == CREW_START_FORK && p->keeper.pidfd < 0)
 		crew__zygote_ask(p->zygote.socket, ZYGOTE_KEEPER, 0, 0);
@@ -51,6 +51,23 @@ static bool begin(struct process_executor *p)
 	return mine;
 }
 
+void crew__keeper_soon(struct process_executor *p)
+{
+	if (p->plan.start != CREW_START_FORK)
+		return;
+	pthread_mutex_lock(&p->lock);
+	crew__keep_ticking(p);
+	pthread_mutex_unlock(&p->lock);
+}
+
+void crew__keeper_check(struct process_executor *p)
+{
+	if (p->plan.start != CREW_START_FORK || !begin(p))
+		return;
+	keeper_wanted(p);
+	pthread_mutex_unlock(&p->succession);
+}
+
 void crew__succession_close(struct process_executor *p)
 {
 	pthread_mutex_lock(&p->succession); /* what is under way is finished first */
@@ -63,7 +80,7 @@ void crew__keeper_died(struct process_executor *p)
 		return;
 	epoll_ctl(p->epoll, EPOLL_CTL_DEL, p->keeper.pidfd, NULL);
 	crew__server_end(&p->keeper);
-	crew__keeper_wanted(p);
+	keeper_wanted(p);
 	pthread_mutex_unlock(&p->succession);
 }
 

@@ -13,12 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/table.h"
 #include "process/process_executor.h"
 
 int crew__task_book_init(struct task_book *book)
 {
-	book->slots = calloc(2 * TASKS_MAX, sizeof *book->slots);
-	book->by_number = calloc(TASKS_MAX, sizeof *book->by_number);
+	book->slots = crew__table_new(2 * TASKS_MAX, sizeof *book->slots);
+	book->by_number = crew__table_new(TASKS_MAX, sizeof *book->by_number);
 	return book->slots && book->by_number ? 0 : -ENOMEM;
 }
 
@@ -32,8 +33,8 @@ void crew__task_book_fini(struct task_book *book)
 			dlclose(module->hold);
 		free(module);
 	}
-	free(book->slots);
-	free(book->by_number);
+	crew__table_free(book->slots, 2 * TASKS_MAX, sizeof *book->slots);
+	crew__table_free(book->by_number, TASKS_MAX, sizeof *book->by_number);
 }
 
 static struct task_slot *slot_for(const struct task_book *book, const crew_task *task)
