@@ -213,7 +213,7 @@ static inline int submit(crew_executor *ex, crew_executor *base, struct port *po
 	if (likely(rc == 0) || !crew__claim_as(f, STATE_HELD))
 		return rc;
 	told = will_be_told(base, f, options);
-	crew__fail_code(f, rc, "%s", crew_strerror(rc));
+	crew__fail_code(f, rc, "%s", rc == CREW_EBROKEN && crew__executor_broken(base) ? base->error.message : crew_strerror(rc)); /* it broke just now */
 	if (!told) {
 		crew_future_free(f);
 		*ret = deliver_at_once(options, FIXED_NO_MEMORY);
