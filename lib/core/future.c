@@ -133,10 +133,16 @@ int crew__revoke(crew_future *f)
 		ask_to_stop(f);
 		return ex->ops->cancel(ex, f);
 	}
-	if (crew__claim_as(f, STATE_HELD))
+	if (crew__claim_marked(f, STATE_HELD, STATE_REVOKED))
 		return 1;
 	ask_to_stop(f);
 	return phase_done(load_acquire_32(&f->state)) ? -EALREADY : 0;
+}
+
+/* What a cancel answers that comes after the end. */
+static int cancelled_before(const crew_future *f)
+{
+	return phase_of(load_acquire_32(&f->state)) == PHASE_CANCELLED ? 1 : -EALREADY;
 }
 
 int crew__cancel(crew_future *f, const char *reason)
@@ -144,13 +150,15 @@ int crew__cancel(crew_future *f, const char *reason)
 	int rc;
 
 	if (crew__done(f))
-		return phase_of(ck_pr_load_32(&f->state)) == PHASE_CANCELLED ? 1 : -EALREADY;
-	if (!task_of(f))
-		return crew__promise_cancel(f, reason);
-	rc = crew__revoke(f);
-	if (rc == 1)
+		return cancelled_before(f);
+	rc = task_of(f) ? crew__revoke(f) : crew__promise_cancel(f, reason);
+	if (rc == 1 && task_of(f))
 		crew__cancelled(f, reason);
-	return rc;
+	if (rc == 1 || !(ck_pr_load_32(&f->state) & STATE_REVOKED))
+		return rc;
+	while (!phase_done(load_acquire_32(&f->state)))
+		crew__sleep_on_word(f, NEVER); /* another cancel, or its deadline, has it, and neither waits nor calls anybody before the end */
+	return cancelled_before(f);
 }
 
 int crew_future_cancel(crew_future *f, const char *reason)

@@ -177,14 +177,14 @@ static bool is_open(uint32_t state)
 }
 
 /* 0; -EALREADY; SHARED_ONE. `running`: also what was set running. */
-static int claim_promise(crew_future *f, bool running)
+static int claim_promise(crew_future *f, bool running, uint32_t mark)
 {
 	uint32_t s = ck_pr_load_32(&f->state);
 
 	while (is_open(s) && (running || phase_of(s) == PHASE_PENDING)) {
 		if (s & STATE_SHARED)
 			return SHARED_ONE;
-		if (ck_pr_cas_32_value(&f->state, s, (s & ~(uint32_t)(PHASE_MASK | STATE_HELD)) | PHASE_RUNNING | STATE_TAKEN, &s)) {
+		if (ck_pr_cas_32_value(&f->state, s, (s & ~(uint32_t)(PHASE_MASK | STATE_HELD)) | PHASE_RUNNING | STATE_TAKEN | mark, &s)) {
 			ck_pr_fence_acquire();
 			return 0;
 		}
@@ -205,7 +205,7 @@ bool crew__promise_share(crew_future *f)
 
 int crew__promise_cancel(crew_future *f, const char *reason)
 {
-	int rc = claim_promise(f, false);
+	int rc = claim_promise(f, false, STATE_REVOKED);
 
 	if (rc == SHARED_ONE)
 		return crew__sharing->cancel(f, reason);
@@ -217,7 +217,7 @@ int crew__promise_cancel(crew_future *f, const char *reason)
 
 void crew__promise_give_up(crew_future *f)
 {
-	int rc = claim_promise(f, true);
+	int rc = claim_promise(f, true, 0);
 
 	if (rc == SHARED_ONE)
 		crew__sharing->give_back(f);
@@ -287,7 +287,7 @@ int crew_future_set_result(crew_future *f, const void *value, int type)
 	rc = copy_out(value, type, &block, &run);
 	if (rc)
 		return rc;
-	rc = claim_promise(f, true);
+	rc = claim_promise(f, true, 0);
 	if (rc) {
 		crew__block_free(block);
 		return rc == SHARED_ONE ? crew__sharing->keep(f, value, type) : rc;
@@ -321,7 +321,7 @@ int crew_future_set_error(crew_future *f, int code, const char *format, ...)
 	va_start(list, format);
 	vsnprintf(text, sizeof text, format, list);
 	va_end(list);
-	rc = claim_promise(f, true);
+	rc = claim_promise(f, true, 0);
 	if (rc == SHARED_ONE)
 		return fail_shared(f, code, text);
 	if (rc == 0)
@@ -335,7 +335,7 @@ int crew__promise_fail(crew_future *f, const crew_error *error)
 	int rc = check_promise(f);
 
 	if (rc == 0)
-		rc = claim_promise(f, true);
+		rc = claim_promise(f, true, 0);
 	if (rc)
 		return rc == SHARED_ONE ? crew__sharing->fail(f, error) : rc;
 	copy = malloc(sizeof *copy);

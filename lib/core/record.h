@@ -41,6 +41,7 @@ enum {
 	STATE_HELD = 1 << 10,	 /* waits in a group's backlog: no hint may start it */
 	STATE_TAKEN = 1 << 12,	 /* somebody has claimed it, and its value with it */
 	STATE_SHARED = 1 << 13,	 /* a promise that other processes have too: it is claimed there, see core/sharing.h */
+	STATE_REVOKED = 1 << 14, /* with TAKEN: claimed so that it never runs; its end is a few steps away */
 	STATE_BACKEND = 1 << 11	 /* the executor keeps something for it: ops->forget before it is recycled */
 };
 
@@ -138,13 +139,13 @@ static inline const crew_task *task_of(const crew_future *f)
 /* Make sure there is an annex, NULL: out of memory. Any thread that holds a reference. */
 struct annex *crew__annex(crew_future *f);
 
-/* PENDING → RUNNING; false when it is anything else. `held`: also what a group holds back. A full barrier when it succeeds. */
-static inline bool crew__claim_as(crew_future *f, uint32_t held)
+/* PENDING → RUNNING, with `mark`; false when it is anything else. `held`: also what a group holds back. A full barrier when it succeeds. */
+static inline bool crew__claim_marked(crew_future *f, uint32_t held, uint32_t mark)
 {
 	uint32_t s = ck_pr_load_32(&f->state);
 
 	while (phase_of(s) == PHASE_PENDING && (held || !(s & STATE_HELD))) {
-		if (ck_pr_cas_32_value(&f->state, s, ((s & ~(uint32_t)(PHASE_MASK | STATE_HELD)) | PHASE_RUNNING | STATE_TAKEN), &s)) {
+		if (ck_pr_cas_32_value(&f->state, s, ((s & ~(uint32_t)(PHASE_MASK | STATE_HELD)) | PHASE_RUNNING | STATE_TAKEN | mark), &s)) {
 			ck_pr_fence_acquire();
 			return true;
 		}
@@ -152,18 +153,28 @@ static inline bool crew__claim_as(crew_future *f, uint32_t held)
 	return false;
 }
 
-/* As crew__claim(), also of what was only marked as running where its task really is. */
-static inline bool crew__take(crew_future *f)
+static inline bool crew__claim_as(crew_future *f, uint32_t held)
+{
+	return crew__claim_marked(f, held, 0);
+}
+
+/* As crew__claim_marked(), also of what was only marked as running where its task really is. */
+static inline bool crew__take_marked(crew_future *f, uint32_t mark)
 {
 	uint32_t s = ck_pr_load_32(&f->state);
 
 	while (!(s & STATE_TAKEN) && (phase_of(s) == PHASE_PENDING || phase_of(s) == PHASE_RUNNING)) {
-		if (ck_pr_cas_32_value(&f->state, s, (s & ~(uint32_t)PHASE_MASK) | PHASE_RUNNING | STATE_TAKEN, &s)) {
+		if (ck_pr_cas_32_value(&f->state, s, (s & ~(uint32_t)PHASE_MASK) | PHASE_RUNNING | STATE_TAKEN | mark, &s)) {
 			ck_pr_fence_acquire();
 			return true;
 		}
 	}
 	return false;
+}
+
+static inline bool crew__take(crew_future *f)
+{
+	return crew__take_marked(f, 0);
 }
 
 static inline void crew__mark_running(crew_future *f)

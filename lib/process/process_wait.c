@@ -286,9 +286,9 @@ int crew__process_cancel(crew_executor *ex, crew_future *f)
 		rc = take_back(p, e);
 	}
 	if (rc == 1)
-		crew__take(f);
+		crew__take_marked(f, STATE_REVOKED);
 	else if (!e && !w) /* not here: not submitted yet, or being completed by who took it out */
-		rc = crew__take(f) ? 1 : -EALREADY;
+		rc = crew__take_marked(f, STATE_REVOKED) ? 1 : -EALREADY;
 	pthread_mutex_unlock(&p->lock);
 	carry_out(p, tail, &batch);
 	return rc;

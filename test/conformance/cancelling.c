@@ -225,6 +225,35 @@ TEST_EACH(many_may_cancel_at_once, ex)
 	CHECK_EQ(callbacks, 1u);
 }
 
+/* Of cancels that meet, each answers 1, and the future is done when it does. */
+enum { MANY = 300 };
+static void *cancel_each(void *fs)
+{
+	uintptr_t wrong = 0;
+
+	for (int i = 0; i < MANY; i++)
+		wrong += crew_future_cancel(((crew_future **)fs)[i], "not needed") != 1 || !crew_future_cancelled(((crew_future **)fs)[i]);
+	return (void *)wrong;
+}
+TEST_EACH(cancels_that_meet_agree, ex)
+{
+	GATE (g, ex);
+	crew_future *fs[MANY];
+	pthread_t threads[3];
+	void *wrong;
+
+	NOT_WHERE(IMMEDIATE, "nothing is pending");
+	gate_occupy(&g);
+	for (int i = 0; i < MANY; i++)
+		fs[i] = crew_submit(ex, answer);
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(pthread_create(&threads[i], NULL, cancel_each, fs), 0);
+	for (int i = 0; i < 3; i++) {
+		pthread_join(threads[i], &wrong);
+		CHECK_EQ((uintptr_t)wrong, 0u);
+	}
+}
+
 /* crew_executor_cancel: what waits never starts, and its error has the reason; what runs is asked. */
 TEST_EACH(executor_cancel_cancels_what_waits_and_asks_what_runs, ex)
 {
