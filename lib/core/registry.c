@@ -17,9 +17,9 @@
 #include <stdlib.h>
 
 #include "core/region.h"
+#include "core/service.h"
 
 uint32_t crew__fork_generation;
-uint32_t crew__service_threads;
 
 static struct {
 	pthread_mutex_t mutex;

@@ -21,7 +21,4 @@ struct port *crew__thread_port(crew_executor *ex); /* NULL: it has none */
 /* The raise of a thread that runs no task; NULL: none. Taken by swapping. */
 crew_error *crew__thread_swap_error(crew_error *error);
 
-/* Threads of the library's own in this process, which hold no lock that a forked child needs. */
-extern uint32_t crew__service_threads;
-
 #endif

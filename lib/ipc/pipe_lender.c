@@ -10,7 +10,6 @@
  */
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -20,14 +19,13 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "core/registry.h"
+#include "core/service.h"
 #include "ipc/pipe_end.h"
 
 enum { PATIENCE_MS = 1000, FETCH_MS = 10000 };
 
 static struct {
 	pthread_mutex_t mutex;
-	pthread_t thread;
 	bool running;
 	uint32_t ends;	  /* that may be asked for */
 	uint64_t name[2];
@@ -107,8 +105,7 @@ static bool retire(void)
 		close(lender.bell);
 		lender.listener = lender.bell = -1;
 		lender.running = false;
-		pthread_detach(pthread_self());
-		ck_pr_dec_32(&crew__service_threads);
+		crew__service_leave();
 	}
 	pthread_mutex_unlock(&lender.mutex);
 	return last;
@@ -140,7 +137,6 @@ static void *lend(void *argument)
 static int start(void)
 {
 	struct sockaddr_un address;
-	sigset_t all, before;
 	int rc = 0;
 
 	if (getrandom(lender.name, sizeof lender.name, 0) != sizeof lender.name)
@@ -150,15 +146,8 @@ static int start(void)
 	if (lender.listener < 0 || lender.bell < 0 ||
 	    bind(lender.listener, (struct sockaddr *)&address, address_of(lender.name, &address)) || listen(lender.listener, 128))
 		rc = -errno;
-	if (rc == 0) {
-		sigfillset(&all);
-		ck_pr_inc_32(&crew__service_threads);
-		pthread_sigmask(SIG_SETMASK, &all, &before);
-		rc = -pthread_create(&lender.thread, NULL, lend, NULL);
-		pthread_sigmask(SIG_SETMASK, &before, NULL);
-		if (rc)
-			ck_pr_dec_32(&crew__service_threads);
-	}
+	if (rc == 0)
+		rc = crew__service_start(NULL, lend, NULL);
 	lender.running = rc == 0;
 	if (rc) {
 		close(lender.listener);

@@ -11,14 +11,13 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/futex.h"
-#include "core/registry.h"
+#include "core/service.h"
 #include "ipc/queue_memory.h"
 
 uint32_t crew__queue_watches;
@@ -60,23 +59,7 @@ static void *watch(void *argument)
 		if (rc == CREW_EHANDLE)
 			break; /* readable for ever: the next get says why */
 	}
-	ck_pr_dec_32(&crew__service_threads);
 	return NULL;
-}
-
-static int start(struct watch *w)
-{
-	sigset_t all, before;
-	int rc;
-
-	sigfillset(&all);
-	ck_pr_inc_32(&crew__service_threads);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pthread_create(&w->thread, NULL, watch, w);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (rc)
-		ck_pr_dec_32(&crew__service_threads);
-	return -rc;
 }
 
 static void before_fork(void)
@@ -131,7 +114,7 @@ static int open_watch(struct queue *q, crew_handle handle)
 	w->queue = q;
 	w->armed = 1;
 	w->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	rc = w->fd < 0 ? -errno : start(w);
+	rc = w->fd < 0 ? -errno : crew__service_start(&w->thread, watch, w);
 	if (rc) {
 		if (w->fd >= 0)
 			close(w->fd);
@@ -180,7 +163,7 @@ static void end(struct watch *w)
 	ck_pr_store_32(&w->armed, 1);
 	crew__futex_wake(&w->armed, 1, false); /* pairs with the wait in watch() */
 	crew__queue_stir(w->queue);
-	pthread_join(w->thread, NULL);
+	crew__service_join(w->thread);
 	close(w->fd);
 	free(w);
 }

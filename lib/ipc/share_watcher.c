@@ -10,11 +10,10 @@
  * he rings, a look comes by itself, first after 10 ms, at last every half second.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "base/futex.h"
-#include "core/registry.h"
+#include "core/service.h"
 #include "core/waiting.h"
 #include "ipc/binding.h"
 #include "ipc/family.h"
@@ -167,30 +166,18 @@ static void *watcher(void *arg)
 		if (!look_around(here))
 			break;
 	}
-	ck_pr_dec_32(&crew__service_threads);
+	crew__service_leave();
 	return NULL;
 }
 
 /* The mutex is held. */
 static int start(struct sharing *here)
 {
-	pthread_attr_t attributes;
-	sigset_t all, old;
-	pthread_t thread;
 	int rc;
 
 	if (here->watching)
 		return 0;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pthread_attr_init(&attributes);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	ck_pr_inc_32(&crew__service_threads);
-	rc = -pthread_create(&thread, &attributes, watcher, here);
-	pthread_attr_destroy(&attributes);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc)
-		ck_pr_dec_32(&crew__service_threads);
+	rc = crew__service_start(NULL, watcher, here);
 	here->watching = rc == 0;
 	return rc;
 }

@@ -22,7 +22,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/registry.h"
+#include "base/signals.h"
+#include "core/service.h"
 #include "process/kin.h"
 #include "process/mapping.h"
 #include "process/nursery.h"
@@ -257,7 +258,7 @@ static _Noreturn void forked(struct delivery *d, const int gate[2])
 
 static int start_fork(struct delivery *d)
 {
-	sigset_t all, old;
+	sigset_t before;
 	int gate[2], rc = 0;
 	pid_t pid;
 
@@ -266,14 +267,13 @@ static int start_fork(struct delivery *d)
 	gate[0] = crew__fd_keep(gate[0]);
 	gate[1] = crew__fd_keep(gate[1]);
 	flush();
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old); /* no handler of ours runs in the child */
+	before = signals_block();
 	pid = gate[0] < 0 || gate[1] < 0 ? -1 : fork();
 	if (pid < 0)
 		rc = gate[0] < 0 ? gate[0] : gate[1] < 0 ? gate[1] : -errno;
 	if (pid == 0)
 		forked(d, gate);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	signals_restore(&before);
 	if (pid > 0) {
 		d->p->kind = KIN_FORKED;
 		d->p->pid = pid;

@@ -6,11 +6,10 @@
  * sleeps on a futex between them. When there can be no thread, callbacks run where they are due after all: late is worse than odd, never is worst.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "base/futex.h"
-#include "core/registry.h"
+#include "core/service.h"
 #include "process/process_executor.h"
 
 int crew__callbacks_init(struct callback_queue *q)
@@ -58,16 +57,8 @@ static void *callback_thread(void *arg)
 
 static bool start(struct callback_queue *q)
 {
-	sigset_t all, old;
-
-	if (q->started)
-		return true;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	q->started = pthread_create(&q->thread, NULL, callback_thread, q) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (q->started)
-		ck_pr_inc_32(&crew__service_threads);
+	if (!q->started)
+		q->started = crew__service_start(&q->thread, callback_thread, q) == 0;
 	return q->started;
 }
 
@@ -108,8 +99,7 @@ void crew__callbacks_fini(struct callback_queue *q)
 	pthread_mutex_unlock(&q->mutex);
 	if (q->started) {
 		crew__futex_wake(&q->signal, 1, false);
-		pthread_join(q->thread, NULL);
-		ck_pr_dec_32(&crew__service_threads);
+		crew__service_join(q->thread);
 	}
 	while (q->count)
 		run_due(q);

@@ -22,7 +22,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "core/registry.h"
+#include "core/service.h"
 #include "process/kin.h"
 #include "process/mapping.h"
 

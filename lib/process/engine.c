@@ -16,7 +16,6 @@
  */
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -25,7 +24,7 @@
 #include <unistd.h>
 
 #include "base/futex.h"
-#include "core/registry.h"
+#include "core/service.h"
 #include "process/process_executor.h"
 
 void crew__ring_engine(struct process_executor *p)
@@ -295,7 +294,6 @@ void crew__engine_watch_keeper(struct process_executor *p)
 
 int crew__engine_start(struct process_executor *p)
 {
-	sigset_t all, old;
 	int rc = add(p, p->bell, FROM_BELL);
 
 	if (rc == 0)
@@ -306,13 +304,8 @@ int crew__engine_start(struct process_executor *p)
 		rc = crew__engine_watch_zygote(p);
 	if (rc)
 		return rc;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&p->engine, NULL, engine_thread, p);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = crew__service_start(&p->engine, engine_thread, p);
 	p->engine_started = rc == 0;
-	if (rc == 0)
-		ck_pr_inc_32(&crew__service_threads);
 	return rc;
 }
 
@@ -322,7 +315,6 @@ void crew__engine_stop(struct process_executor *p)
 		return;
 	ck_pr_store_32(&p->stop_engine, 1);
 	crew__ring_engine(p);
-	pthread_join(p->engine, NULL);
-	ck_pr_dec_32(&crew__service_threads);
+	crew__service_join(p->engine);
 	p->engine_started = false;
 }

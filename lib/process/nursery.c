@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #include "base/futex.h"
-#include "core/registry.h"
+#include "core/service.h"
 
 #define STACK_SIZE ((size_t)1 << 18)
 
@@ -155,19 +155,13 @@ static void *nurse(void *arg)
 
 static int start(void)
 {
-	sigset_t all, old;
 	int rc;
 
 	if (nursery.started)
 		return 0;
 	nursery.turn = IDLE;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&nursery.thread, NULL, nurse, NULL);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = crew__service_start(&nursery.thread, nurse, NULL);
 	nursery.started = rc == 0;
-	if (rc == 0)
-		ck_pr_inc_32(&crew__service_threads);
 	return rc;
 }
 
@@ -176,9 +170,8 @@ static void stop(void)
 	if (!nursery.started || nursery.programs)
 		return;
 	pass_turn(STOP);
-	pthread_join(nursery.thread, NULL);
+	crew__service_join(nursery.thread);
 	nursery.started = false;
-	ck_pr_dec_32(&crew__service_threads);
 }
 
 pid_t crew__nursery_launch(const struct launch *launch)

@@ -27,7 +27,9 @@
 
 #include "base/clock.h"
 #include "base/futex.h"
+#include "base/signals.h"
 #include "core/registry.h"
+#include "core/service.h"
 #include "ipc/family.h"
 #include "process/execution.h"
 #include "process/mapping.h"
@@ -117,17 +119,16 @@ static void unlock(void)
 
 static int fork_server(int socket, int other_end, int host, pid_t *ret)
 {
-	sigset_t all, old;
+	sigset_t before;
 
 	fflush(NULL); /* or its children would print it again */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old); /* no handler of the host's runs in the child */
+	before = signals_block();
 	*ret = fork();
 	if (*ret == 0) {
 		close(other_end);
 		crew__server_serve(socket, host, false);
 	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	signals_restore(&before);
 	return *ret < 0 ? -errno : 0;
 }
 

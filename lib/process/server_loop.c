@@ -25,6 +25,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <crew/process.h>
+
+#include "base/signals.h"
 #include "ipc/family.h"
 #include "process/execution.h"
 #include "process/mapping.h"
@@ -203,17 +206,8 @@ static void close_others(int *fds, int count)
 /* All is blocked, and as after exec. */
 static void set_signals(struct server_loop *s)
 {
-	struct sigaction action = { .sa_handler = SIG_DFL };
-	sigset_t all, child;
-
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	for (int i = 1; i < NSIG; i++)
-		if (i != SIGKILL && i != SIGSTOP)
-			sigaction(i, &action, NULL);
-	sigemptyset(&child);
-	sigaddset(&child, SIGCHLD);
-	s->signals = crew__fd_keep(signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+	signals_reset();
+	s->signals = crew_signal_fd(&(int){ SIGCHLD }, 1);
 }
 
 void crew__server_serve(int socket, int host, bool keep)

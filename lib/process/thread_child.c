@@ -6,7 +6,6 @@
  * makes the descriptor readable; the rest of the object does not know that it is none of a process.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/signals.h"
 #include "core/packing.h"
 #include "process/kin.h"
 #include "process/mapping.h"
@@ -125,7 +125,7 @@ static struct thread_start *prepare(const crew_task *task, const void *arguments
 static int start(struct thread_start *s, size_t stack_size)
 {
 	pthread_attr_t attributes;
-	sigset_t all, old;
+	sigset_t before;
 	pthread_t id;
 	int rc = pthread_attr_init(&attributes);
 
@@ -134,11 +134,10 @@ static int start(struct thread_start *s, size_t stack_size)
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	if (stack_size)
 		rc = pthread_attr_setstacksize(&attributes, stack_size);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
+	before = signals_block();
 	if (rc == 0)
 		rc = pthread_create(&id, &attributes, thread, s);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	signals_restore(&before);
 	pthread_attr_destroy(&attributes);
 	return -rc;
 }

@@ -31,6 +31,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <crew/process.h>
+
+#include "base/signals.h"
 #include "process/execution.h"
 #include "process/parcel.h"
 #include "process/pidfd.h"
@@ -306,19 +309,11 @@ static _Noreturn void serve(struct zygote *z)
 /* Every disposition as after exec, but SIGINT ignored: Ctrl-C is the host's to deal with. Nothing is delivered here. */
 static void set_signals(struct zygote *z)
 {
-	struct sigaction action = { .sa_handler = SIG_DFL };
-	sigset_t all, child;
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
 
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	for (int i = 1; i < NSIG; i++)
-		if (i != SIGKILL && i != SIGSTOP)
-			sigaction(i, &action, NULL);
-	action.sa_handler = SIG_IGN;
-	sigaction(SIGINT, &action, NULL);
-	sigemptyset(&child);
-	sigaddset(&child, SIGCHLD);
-	z->signals = crew__fd_keep(signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
+	signals_reset();
+	sigaction(SIGINT, &ignore, NULL);
+	z->signals = crew_signal_fd(&(int){ SIGCHLD }, 1);
 }
 
 /* Map all of it at our own addresses, or keep it for workers that are executed. False: it cannot be done. */

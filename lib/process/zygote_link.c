@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/signals.h"
 #include "process/parcel.h"
 #include "process/pidfd.h"
 #include "process/zygote.h"
@@ -25,19 +26,18 @@
 static int by_fork(const struct worker_plan *plan, const struct mapping mappings[3], const int pair[2], int host, struct zygote_link *ret)
 {
 	struct worker_plan copy = *plan;
-	sigset_t all, old;
+	sigset_t before;
 	pid_t pid;
 	int rc;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old); /* no handler of the host's runs in the child */
+	before = signals_block();
 	pid = fork();
 	rc = -errno;
 	if (pid == 0) {
 		close(pair[0]);
 		crew__zygote_main(&copy, mappings, pair[1], host);
 	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	signals_restore(&before);
 	if (pid < 0)
 		return rc;
 	ret->pid = pid;

@@ -20,7 +20,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,6 +27,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/signals.h"
 #include "thread/thread_pool.h"
 
 #define OTHERS_FIRST 61
@@ -461,14 +461,12 @@ static void *worker_main(void *arg);
 
 static int create(struct thread_worker *w)
 {
-	sigset_t all, old;
+	sigset_t before = signals_block();
 	pthread_t thread;
 	int rc;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old); /* inherited: handlers run in the program's own threads */
 	rc = pthread_create(&thread, &w->pool->attributes, worker_main, w);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	signals_restore(&before);
 	return -rc;
 }
 
