@@ -15,6 +15,14 @@
 
 #define HERE crew_task_executor()
 
+/* CHECK_ANSWER(1, ex, T, A…): T (A…) gives that, and of that type. */
+#define CHECK_ANSWER(value_, ex_, ...)                                            \
+	do {                                                                      \
+		__typeof__(value_) answer_ = 0;                                   \
+		CHECK_EQ(crew_result(crew_submit(ex_, __VA_ARGS__), &answer_), 0); \
+		CHECK_EQ(answer_, value_);                                        \
+	} while (0)
+
 CREW_TASK(int, twice, (int, x))
 {
 	return 2 * x;
@@ -48,29 +56,29 @@ CREW_TASK(int, sends_two, (crew_bytes, gate))
 TEST_EACH(children_run_on_other_workers, ex)
 {
 	GATE (g, ex);
-	int y = 0;
 
 	NOT_WHERE(SINGLE, "there is one worker");
-	CHECK_EQ(crew_result(crew_submit(ex, sends_two, g.bytes), &y), 0);
-	CHECK_EQ(y, 1);
+	CHECK_ANSWER(1, ex, sends_two, g.bytes);
+}
+
+CREW_TASK(void, arrives, (crew_bytes, gate))
+{
+	gate_arrive(gate.data);
 }
 
 /* Nobody waits for it: an idle worker runs it while its submitter goes on. */
 CREW_TASK(int, sends_one_off, (crew_bytes, gate))
 {
-	crew_post(HERE, counted, gate, 3);
-	while (gate_count(gate.data, 3) == 0)
-		usleep(100);
+	crew_post(HERE, arrives, gate);
+	gate_await(gate.data, 1);
 	return 1;
 }
 TEST_EACH(an_idle_worker_runs_what_nobody_waits_for, ex)
 {
 	GATE (g, ex);
-	int y = 0;
 
 	NOT_WHERE(SINGLE, "there is no other worker");
-	CHECK_EQ(crew_result(crew_submit(ex, sends_one_off, g.bytes), &y), 0);
-	CHECK_EQ(y, 1);
+	CHECK_ANSWER(1, ex, sends_one_off, g.bytes);
 }
 
 /* What a task submits and does not wait for is done when the executor has been waited for. */
@@ -108,12 +116,8 @@ CREW_TASK(long, tree, (int, depth))
 }
 TEST_EACH(a_tree_of_tasks_adds_up, ex)
 {
-	long y = 0;
-
-	for (int i = 0; i < 3; i++) {
-		CHECK_EQ(crew_result(crew_submit(ex, tree, 7), &y), 0);
-		CHECK_EQ(y, 3280);
-	}
+	for (int i = 0; i < 3; i++)
+		CHECK_ANSWER(3280L, ex, tree, 7);
 }
 
 /* A chain so deep that no stack holds it ends in an answer or in an error, not in a crash. */
@@ -136,8 +140,7 @@ TEST_EACH(a_chain_too_deep_for_the_stack_is_an_error, ex)
 		SKIP("a chain of calls there, or one that fills the stacks of all threads");
 	CHECK_EQ(crew_result(crew_submit(ex, chain, 5000), &y), 0);
 	CHECK(y == -1 || y == 5000);
-	CHECK_EQ(crew_result(crew_submit(ex, chain, 200), &y), 0);
-	CHECK_EQ(y, 200);
+	CHECK_ANSWER(200L, ex, chain, 200);
 }
 
 /* ---- what travels ---- */
@@ -145,20 +148,23 @@ TEST_EACH(a_chain_too_deep_for_the_stack_is_an_error, ex)
 struct wide {
 	long v[9];
 };
-CREW_TASK(struct wide, widen, (long, v))
+CREW_TASK(struct wide, widen, (crew_bytes, gate), (long, v))
 {
+	gate_arrive(gate.data);
 	return (struct wide){ { v, v, v, v, v, v, v, v, v } };
 }
-CREW_TASK(const char *, name_of, (const char *, text), (int, n))
+CREW_TASK(const char *, name_of, (crew_bytes, gate), (const char *, text), (int, n))
 {
 	crew_bytes out = crew_result_printf("%s-%d", text, n);
 
+	gate_arrive(gate.data);
 	return out.data;
 }
-CREW_TASK(crew_bytes, reverse, (crew_bytes, in))
+CREW_TASK(crew_bytes, reverse, (crew_bytes, gate), (crew_bytes, in))
 {
 	crew_bytes out = crew_result_alloc(in.len);
 
+	gate_arrive(gate.data);
 	for (size_t i = 0; i < in.len; i++)
 		((unsigned char *)out.data)[i] = ((const unsigned char *)in.data)[in.len - 1 - i];
 	return out;
@@ -172,52 +178,50 @@ static bool reversed(crew_bytes out, size_t n)
 	return out.len == n;
 }
 
-/* `apart`: the children must have run elsewhere before they are asked for. */
-static bool child_is_back(crew_future *f, int apart)
+/* `apart`: the n-th child must have arrived before it is asked for. It did so elsewhere: who waits here runs nothing. */
+static bool is_begun(crew_bytes gate, int apart, uint32_t n)
 {
-	while (apart && !crew_future_done(f))
-		usleep(100);
+	if (apart)
+		gate_await(gate.data, n);
 	return true;
 }
 
-CREW_TASK(int, tries_all_types, (int, apart))
+CREW_TASK(int, tries_all_types, (crew_bytes, gate), (int, apart))
 {
 	size_t sizes[] = { 0, 1, 40, 80, 5000, 300000, 3000000 };
 	const char *text;
 	struct wide wide;
-	crew_future *f = crew_submit(HERE, widen, 5);
+	crew_future *f = crew_submit(HERE, widen, gate, 5);
 	int good = 0;
 
-	good += child_is_back(f, apart) && crew_result(f, &wide) == 0 && wide.v[0] == 5 && wide.v[8] == 5;
-	f = crew_submit(HERE, name_of, "a name that is longer than any slot of anything is, at least if the slots are small enough, which they are", 7);
-	good += child_is_back(f, apart) && crew_result(f, &text) == 0 && strlen(text) > 100 && strcmp(text + strlen(text) - 2, "-7") == 0;
+	good += is_begun(gate, apart, 1) && crew_result(f, &wide) == 0 && wide.v[0] == 5 && wide.v[8] == 5;
+	f = crew_submit(HERE, name_of, gate, "a name that is longer than any slot of anything is, at least if the slots are small enough, which they are", 7);
+	good += is_begun(gate, apart, 2) && crew_result(f, &text) == 0 && strlen(text) > 100 && strcmp(text + strlen(text) - 2, "-7") == 0;
 	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
 		crew_bytes in = { malloc(sizes[i] + 1), sizes[i] }, out = { NULL, 0 };
 
 		for (size_t k = 0; k < sizes[i]; k++)
 			((unsigned char *)in.data)[k] = (unsigned char)(k * 7);
-		f = crew_submit(HERE, reverse, in);
+		f = crew_submit(HERE, reverse, gate, in);
 		free(in.data);
-		good += child_is_back(f, apart) && crew_result(f, &out) == 0 && reversed(out, sizes[i]);
+		good += is_begun(gate, apart, 3 + (uint32_t)i) && crew_result(f, &out) == 0 && reversed(out, sizes[i]);
 		crew_future_free(f);
 	}
 	return good;
 }
 TEST_EACH(arguments_and_results_of_children_have_any_size, ex)
 {
-	int y = 0;
+	GATE (g, ex);
 
-	CHECK_EQ(crew_result(crew_submit(ex, tries_all_types, 0), &y), 0);
-	CHECK_EQ(y, 9);
+	CHECK_ANSWER(9, ex, tries_all_types, g.bytes, 0);
 }
 TEST_EACH(they_travel_to_other_workers_and_back, ex)
 {
-	int y = 0;
-
 	NOT_WHERE(SINGLE, "there is no other worker");
 	for (int i = 0; i < 3; i++) {
-		CHECK_EQ(crew_result(crew_submit(ex, tries_all_types, 1), &y), 0);
-		CHECK_EQ(y, 9);
+		GATE (g, ex);
+
+		CHECK_ANSWER(9, ex, tries_all_types, g.bytes, 1);
 	}
 }
 
@@ -244,61 +248,66 @@ TEST_EACH(shared_memory_is_shared_with_children, ex)
 
 /* ---- how children end ---- */
 
-CREW_TASK(int, reports_failure, (int, apart))
+CREW_TASK(int, arrives_and_fails, (crew_bytes, gate), (int, code))
 {
-	crew_future *f = crew_submit(HERE, fails_with, 77);
+	gate_arrive(gate.data);
+	return fails_with(code);
+}
+CREW_TASK(int, reports_failure, (crew_bytes, gate), (int, apart))
+{
+	crew_future *f = crew_submit(HERE, arrives_and_fails, gate, 77);
 	const crew_error *e;
 	int y;
 
-	child_is_back(f, apart);
+	is_begun(gate, apart, 2);
 	if (crew_result(f, &y) != CREW_ERAISED)
 		return -1;
 	e = crew_future_error(f);
-	return e->code == 77 && strcmp(e->message, "child number 77") == 0 && strcmp(e->task, "fails_with") == 0 && e->worker > 0;
+	return e->code == 77 && strcmp(e->message, "child number 77") == 0 && strcmp(e->task, "arrives_and_fails") == 0 && e->worker > 0;
 }
 TEST_EACH(the_error_of_a_child_reaches_its_parent, ex)
 {
-	int y = 0;
+	GATE (g, ex);
 
-	CHECK_EQ(crew_result(crew_submit(ex, reports_failure, 0), &y), 0);
-	CHECK_EQ(y, 1);
-	if (!(kind->traits & SINGLE)) {
-		CHECK_EQ(crew_result(crew_submit(ex, reports_failure, 1), &y), 0);
-		CHECK_EQ(y, 1);
-	}
+	CHECK_ANSWER(1, ex, reports_failure, g.bytes, 0);
+	if (!(kind->traits & SINGLE))
+		CHECK_ANSWER(1, ex, reports_failure, g.bytes, 1);
 }
 
 /* A child that kills its worker is its parent's failure to deal with; the parent's worker lives. */
-CREW_TASK(int, kills_another, (int, not_this))
+CREW_TASK(int, kills_another, (crew_bytes, gate), (int, not_this))
 {
+	gate_arrive(gate.data);
 	if (getpid() != not_this)
 		raise(SIGKILL);
 	return 1;
 }
-CREW_TASK(int, survives_its_child)
+CREW_TASK(int, survives_its_child, (crew_bytes, gate))
 {
-	crew_future *f = crew_submit(HERE, kills_another, (int)getpid());
+	crew_future *f = crew_submit(HERE, kills_another, gate, (int)getpid());
 	const crew_error *e;
 
-	child_is_back(f, 1);
+	gate_await(gate.data, 1);
+	if (crew_future_wait(f, CREW_FOREVER) != CREW_ERAISED)
+		return -1;
 	e = crew_future_error(f);
 	return e->code == CREW_EWORKER && e->signal == SIGKILL && e->worker > 0 && e->worker != getpid();
 }
 TEST_EACH(a_task_survives_the_death_of_its_child, ex)
 {
-	int y = 0;
+	GATE (g, ex);
 
 	if (!(kind->traits & SEPARATE))
 		SKIP("a worker cannot die alone there");
 	NOT_WHERE(SINGLE, "there is no other worker");
-	CHECK_EQ(crew_result(crew_submit(ex, survives_its_child), &y), 0);
-	CHECK_EQ(y, 1);
+	CHECK_ANSWER(1, ex, survives_its_child, g.bytes);
 }
 
 /* A child with a second chance takes it, also when the first one killed its worker. */
 CREW_TASK(int, dies_once, (crew_bytes, gate), (int, not_this))
 {
 	gate_add(gate.data, 0);
+	gate_arrive(gate.data);
 	if (getpid() != not_this && gate_count(gate.data, 0) == 1)
 		raise(SIGKILL);
 	return 1;
@@ -308,19 +317,17 @@ CREW_TASK(int, insists, (crew_bytes, gate))
 	crew_future *f = crew_submit_with(HERE, (.retries = 2), dies_once, gate, (int)getpid());
 	int y = 0;
 
-	child_is_back(f, 1);
+	gate_await(gate.data, 1);
 	return crew_result(f, &y) == 0 && y == 1 && gate_count(gate.data, 0) == 2;
 }
 TEST_EACH(a_child_may_be_tried_again, ex)
 {
 	GATE (g, ex);
-	int y = 0;
 
 	if (!(kind->traits & SEPARATE))
 		SKIP("a worker cannot die alone there");
 	NOT_WHERE(SINGLE, "there is no other worker");
-	CHECK_EQ(crew_result(crew_submit(ex, insists, g.bytes), &y), 0);
-	CHECK_EQ(y, 1);
+	CHECK_ANSWER(1, ex, insists, g.bytes);
 }
 
 /* ---- what a task does with its children ---- */
@@ -337,13 +344,10 @@ CREW_TASK(int, cancels_a_child, (crew_bytes, gate))
 TEST_EACH(a_task_may_cancel_its_child, ex)
 {
 	GATE (g, ex);
-	int y = 0;
 
 	NOT_WHERE(IMMEDIATE, "it has run before anybody could cancel it");
-	for (int i = 0; i < 20; i++) {
-		CHECK_EQ(crew_result(crew_submit(ex, cancels_a_child, g.bytes), &y), 0);
-		CHECK_EQ(y, 1);
-	}
+	for (int i = 0; i < 20; i++)
+		CHECK_ANSWER(1, ex, cancels_a_child, g.bytes);
 }
 
 CREW_TASK(int, stops_a_running_child, (crew_bytes, gate))
@@ -357,11 +361,9 @@ CREW_TASK(int, stops_a_running_child, (crew_bytes, gate))
 TEST_EACH(a_task_may_ask_its_running_child_to_stop, ex)
 {
 	GATE (g, ex);
-	int y = 0;
 
 	NOT_WHERE(SINGLE, "there is no other worker");
-	CHECK_EQ(crew_result(crew_submit(ex, stops_a_running_child, g.bytes), &y), 0);
-	CHECK_EQ(y, 1);
+	CHECK_ANSWER(1, ex, stops_a_running_child, g.bytes);
 }
 
 CREW_TASK(int, loses_patience, (crew_bytes, gate))
@@ -378,11 +380,9 @@ CREW_TASK(int, loses_patience, (crew_bytes, gate))
 TEST_EACH(a_wait_in_a_task_may_run_out_of_time, ex)
 {
 	GATE (g, ex);
-	int y = 0;
 
 	NOT_WHERE(SINGLE, "there is no other worker");
-	CHECK_EQ(crew_result(crew_submit(ex, loses_patience, g.bytes), &y), 0);
-	CHECK_EQ(y, 1);
+	CHECK_ANSWER(1, ex, loses_patience, g.bytes);
 }
 
 static void count_call(crew_future *f, void *arg)
@@ -406,12 +406,9 @@ CREW_TASK(int, is_told, (int, n))
 }
 TEST_EACH(a_task_is_told_of_its_children, ex)
 {
-	int y = 0;
-
 	NOT_WHERE(GROUPED, "the same as the executor below");
 	if (kind->traits & (SEPARATE | IMMEDIATE)) { /* where callbacks run in the task's own thread they have run when the wait ends */
-		CHECK_EQ(crew_result(crew_submit(ex, is_told, 20), &y), 0);
-		CHECK_EQ(y, 20);
+		CHECK_ANSWER(20, ex, is_told, 20);
 	}
 }
 
@@ -435,12 +432,9 @@ CREW_TASK(int, opens_a_scope, (crew_bytes, gate))
 TEST_EACH(a_scope_in_a_task_ends_with_its_children, ex)
 {
 	GATE (g, ex);
-	int y = 0;
 
-	for (int i = 0; i < 10; i++) {
-		CHECK_EQ(crew_result(crew_submit(ex, opens_a_scope, g.bytes), &y), 0);
-		CHECK_EQ(y, 1);
-	}
+	for (int i = 0; i < 10; i++)
+		CHECK_ANSWER(1, ex, opens_a_scope, g.bytes);
 }
 
 CREW_TASK(long, sum_of, (size_t, begin), (size_t, end))
@@ -473,10 +467,7 @@ CREW_TASK(int, maps_and_reduces, (int, n))
 }
 TEST_EACH(a_task_may_map_and_reduce, ex)
 {
-	int y = 0;
-
-	CHECK_EQ(crew_result(crew_submit(ex, maps_and_reduces, 20000), &y), 0);
-	CHECK_EQ(y, 20001);
+	CHECK_ANSWER(20001, ex, maps_and_reduces, 20000);
 }
 
 /* ---- waits that cannot end ---- */
@@ -512,15 +503,12 @@ CREW_TASK(int, plants, (crew_bytes, gate))
 }
 TEST_KIND(tasks_that_wait_for_each_other_are_told)
 {
-	int y = 0;
-
 	NOT_WHERE(SINGLE, "there is no other worker");
 	NOT_WHERE(GROUPED, "the same as the executor below");
 	CREW_SCOPE (ex, kind_open(.workers = 2)) {
 		GATE (g, ex);
 
-		CHECK_EQ(crew_result(crew_submit(ex, plants, g.bytes), &y), 0);
-		CHECK_EQ(y, 1);
+		CHECK_ANSWER(1, ex, plants, g.bytes);
 		CHECK_EQ(crew_executor_wait(ex, 20000), 0);
 		CHECK(gate_count(g.at, 0) >= 1);
 	}
