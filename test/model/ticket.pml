@@ -18,6 +18,7 @@
  * Variants that must be caught: -DNO_REOFFER  bury does not look at the journal
  *	-DJOURNAL_LATE  the journal is stored after the CAS on head      -DDONE_FIRST  answered before the answer is there
  *	-DFINISH_STORE  FINISHED is stored, flags lost                   -DNO_SETTLE_WAKE  settling does not wake who sleeps on the word
+ *	-DCLAIM_DROPS   a claim forgets the WAIT that was set before it   -DNO_DONE_SCAN  bury does not look at what the dead had answered
  *	-DNO_BELLS      bury rings nobody, and nobody takes the place    -DNO_RECHECK  park does not look again
  */
 #ifndef T
@@ -86,6 +87,9 @@ end_loop:
 			:: atomic {
 				status[t] == OPEN -> status[t] = RUNNING;
 				owner[t] = me + 1;
+#ifdef CLAIM_DROPS
+				wait_flag[t] = false;
+#endif
 				runs[task_of[t]]++;
 				assert(runs[task_of[t]] <= 1)
 			   };
@@ -161,7 +165,9 @@ end_wait:
 			t = ticket_of[k];
 			if
 			:: t >= N
+#ifndef NO_DONE_SCAN
 			:: t < N && answered[t] && owner[t] == 1 -> settle(k, false)
+#endif
 			:: t < N && !answered[t] && status[t] == RUNNING && owner[t] == 1 -> settle(k, true)
 #ifndef NO_REOFFER
 			:: t < N && status[t] == OPEN && journal[0] == t + 1 && t < head ->
