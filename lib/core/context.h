@@ -36,6 +36,7 @@ struct result_memory {
 	int (*alloc)(struct context *c, size_t n, void **ret);	  /* *ret NULL: not there, this time; -ENOMEM: nowhere */
 	bool (*resize)(struct context *c, void *data, size_t n); /* in its place; false: it cannot, or is none of its blocks */
 	void (*drop)(struct context *c, void *data);		  /* not needed any more; not one of its blocks: nothing */
+	void (*announce)(void *context);			  /* a large result is nearly copied: for who waits for it, see base/copy.h */
 };
 
 struct context {

@@ -98,36 +98,41 @@ int crew__packed_size(const crew_task *task, const void *arguments, const struct
 }
 
 /* Copy n bytes behind what the run has so far; the offset + 1 that stands for them. */
-static uint64_t append(unsigned char *buf, size_t *size, const void *data, size_t n, size_t alignment)
+static uint64_t append(unsigned char *buf, size_t *size, const void *data, size_t n, size_t alignment, const struct herald *herald)
 {
 	size_t end = *size, offset = 0;
 
 	(void)place(size, n, alignment, &offset);
 	memset(buf + end, 0, offset - end); /* no byte of an older task travels along */
-	crew__copy(buf + offset, data, n);
+	crew__copy_announced(buf + offset, data, n, herald);
 	return (uint64_t)offset + 1;
 }
 
 static void pack_bytes(unsigned char *buf, size_t *size, const struct crew_parameter *p, crew_bytes bytes,
-		       const struct shared_range *shared)
+		       const struct shared_range *shared, const struct herald *herald)
 {
 	uint64_t word[2] = { 0, bytes.data ? bytes.len : 0 };
 
 	if (bytes.data && is_shared(shared, bytes))
 		word[0] = PACKED_SHARED | (uint64_t)((const unsigned char *)bytes.data - shared->base);
 	else if (bytes.data)
-		word[0] = append(buf, size, bytes.data, bytes.len, alignment_of(bytes.len));
+		word[0] = append(buf, size, bytes.data, bytes.len, alignment_of(bytes.len), herald);
 	memcpy(buf + p->offset, word, sizeof word);
 }
 
 static void pack_string(unsigned char *buf, size_t *size, const struct crew_parameter *p, const char *string)
 {
-	uint64_t word = string ? append(buf, size, string, strlen(string) + 1, 1) : 0;
+	uint64_t word = string ? append(buf, size, string, strlen(string) + 1, 1, NULL) : 0;
 
 	memcpy(buf + p->offset, &word, sizeof word);
 }
 
 void crew__pack(const crew_task *task, const void *arguments, const struct shared_range *shared, void *buf)
+{
+	crew__pack_announced(task, arguments, shared, buf, NULL);
+}
+
+void crew__pack_announced(const crew_task *task, const void *arguments, const struct shared_range *shared, void *buf, const struct herald *herald)
 {
 	size_t size = task->arguments;
 
@@ -140,7 +145,7 @@ void crew__pack(const crew_task *task, const void *arguments, const struct share
 		if (class_of(p) == CREW_STRING)
 			pack_string(buf, &size, p, string_at(arguments, p));
 		else if (class_of(p) == CREW_BYTES)
-			pack_bytes(buf, &size, p, bytes_at(arguments, p), shared);
+			pack_bytes(buf, &size, p, bytes_at(arguments, p), shared, herald);
 	}
 	memset((unsigned char *)buf + size, 0, ROUND_UP(size, 8) - size);
 }

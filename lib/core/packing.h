@@ -26,6 +26,10 @@ int crew__packed_size(const crew_task *task, const void *arguments, const struct
 /* Write the run; buf has that size and is aligned to 8. */
 void crew__pack(const crew_task *task, const void *arguments, const struct shared_range *shared, void *buf);
 
+/* The same; somebody who sleeps until he gets the run is told of long bytes a little before: see copy.h. */
+struct herald;
+void crew__pack_announced(const crew_task *task, const void *arguments, const struct shared_range *shared, void *buf, const struct herald *herald);
+
 /* Turn the struct at `arguments` (a private copy of the run's first task->arguments bytes) into one with pointers into the run at [buf, buf+size).
    -EINVAL when an offset or a length leads out of the run or the range: it came from somebody who may be mad. */
 int crew__unpack(const crew_task *task, void *arguments, const void *buf, size_t size, const struct shared_range *shared);

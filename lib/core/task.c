@@ -259,9 +259,10 @@ crew_bytes crew_result_alloc(size_t n)
 crew_bytes crew_result_copy(const void *data, size_t n)
 {
 	crew_bytes bytes = crew_result_alloc(n);
+	struct context *c = crew__context;
 
 	if (bytes.data)
-		crew__copy(bytes.data, data, n);
+		crew__copy_announced(bytes.data, data, n, c && c->memory ? &(struct herald){ c->memory->announce, c } : NULL);
 	return bytes;
 }
 

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/copy.h"
 #include "base/futex.h"
 #include "core/packing.h"
 #include "process/process_executor.h"
@@ -46,6 +47,15 @@ void crew__free_extent(struct process_executor *p, const unsigned char *payload)
 	crew__arena_free(&p->in, extent.offset, extent.size);
 }
 
+/* A task will be published in a moment. While anybody is awake he will see. */
+static void expect(void *arg)
+{
+	struct process_executor *p = arg;
+
+	if (crew__ring_awake(&p->ring) == 0)
+		crew__ring_wake_one(&p->ring);
+}
+
 /* The packed arguments go to the payload if they fit, else to an extent of their own. */
 static int pack_into(struct process_executor *p, struct job *job, const crew_task *task, const void *arguments)
 {
@@ -72,7 +82,7 @@ static int pack_into(struct process_executor *p, struct job *job, const crew_tas
 	if (rc)
 		return -ENOMEM;
 	extent.size = size;
-	crew__pack(task, arguments, &blocks, p->ring.in + extent.offset);
+	crew__pack_announced(task, arguments, &blocks, p->ring.in + extent.offset, &(struct herald){ expect, p });
 	memcpy(job->payload, &extent, sizeof extent);
 	job->flags |= JOB_EXTENT;
 	return 0;

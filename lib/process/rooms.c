@@ -251,7 +251,17 @@ static void drop_room(struct context *c, void *data)
 	s->mine &= ~bits(unit, s->span[unit]);
 }
 
-const struct result_memory crew__rooms = { .alloc = alloc_room, .resize = resize_room, .drop = drop_room };
+/* Who sleeps until the answer is there had better wake now. It looks again, and finds it, or sleeps on. */
+static void announce(void *context)
+{
+	struct worker *w = ((struct context *)context)->backend;
+	uint64_t *claim = ring_claim(w->ring, w->ticket);
+
+	if (ck_pr_load_64(claim) & WORD_WAIT)
+		crew__futex_wake(word_futex(claim), INT_MAX, true);
+}
+
+const struct result_memory crew__rooms = { .alloc = alloc_room, .resize = resize_room, .drop = drop_room, .announce = announce };
 
 /* ---- the end of a task ---- */
 
@@ -310,7 +320,7 @@ uint32_t crew__room_copy(struct worker *w, const void *data, size_t n, struct ex
 		(void)room_in_stock(w, n, &to);
 	if (!to)
 		return 0;
-	crew__copy(to, data, n);
+	crew__copy_announced(to, data, n, &(struct herald){ announce, &w->context });
 	return crew__room_answer(w, to, n, ret);
 }
 
