@@ -10,7 +10,8 @@
  * 1. The light fence is only the compiler's, the heavy one is membarrier(2), which puts a full barrier
  *    into every running thread of this process: either the submitter sees `parked`, or the parking
  *    worker sees the slot. Where there is no membarrier both are full. So nobody pays in submit for
- *    what happens once per nap.
+ *    what happens once per nap. From a shutdown on both are full too: one membarrier changes that, and
+ *    then the workers, which are about to leave, need none.
  * 2. `search` is a token: one worker at most looks for work, or is on its way to. A submitter that sees
  *    it held wakes nobody. Whoever takes something out of a search gives the token back *first*, then
  *    executes a full fence (the claim's CAS), then looks at everything again and wakes the next if
@@ -45,7 +46,7 @@
 
 struct waker {
 	uint64_t last; /* ns, of this thread's last wake */
-	bool cold;
+	enum wake wake;
 };
 static __thread struct waker waker __attribute__((__tls_model__("initial-exec")));
 
@@ -63,10 +64,29 @@ bool crew__membarrier_works(void)
 	return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 
+static void fence_everywhere(const struct thread_pool *pool)
+{
+	if (!pool->membarrier || syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0))
+		full_fence();
+}
+
 void crew__heavy_fence(const struct thread_pool *pool)
 {
-	if (!pool->light || syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0))
+	if (ck_pr_load_32(&pool->light))
+		fence_everywhere(pool);
+	else
 		full_fence();
+}
+
+/*
+ * A submit that reads `light` after the barrier fences by itself; one that read it before has its slot
+ * behind it. A worker that went to sleep in between, by the weaker fence, is woken once more by whoever
+ * calls this; one that leaves does so later.
+ */
+void crew__heavy_fence_last(struct thread_pool *pool)
+{
+	ck_pr_store_32(&pool->light, 0);
+	fence_everywhere(pool);
 }
 
 /* ---- the sets of workers ---- */
@@ -204,8 +224,10 @@ static bool ring(struct thread_worker *w)
 		crew__futex_wake(&w->bell, 1, false);
 		return true;
 	}
+	w->waker_cpu = -1; /* the kernel starts threads where there is least to do, other than it wakes them */
 	bit_set(pool->alive_bits, w);
 	ck_pr_faa_32(&pool->alive, 1);
+	waker.wake = WAKE_STARTED;
 	rc = crew__worker_start(w);
 	if (rc == 0) {
 		if (unlikely(ck_pr_load_64(&pool->create_after)))
@@ -291,19 +313,20 @@ void crew__wake_for_submit(struct thread_pool *pool)
 		if (!crew__want_wake(pool))
 			return;
 	}
-	if (!crew__wake_one(pool))
+	waker.wake = WAKE_NONE;
+	if (!crew__wake_one(pool) || waker.wake == WAKE_STARTED)
 		return;
 	now = crew__now();
-	waker.cold = now - waker.last > COLD_NS;
+	waker.wake = now - waker.last > COLD_NS ? WAKE_COLD : WAKE_NONE;
 	waker.last = now;
 }
 
-bool crew__was_cold_wake(void)
+enum wake crew__last_wake(void)
 {
-	bool cold = waker.cold;
+	enum wake wake = waker.wake;
 
-	waker.cold = false;
-	return cold;
+	waker.wake = WAKE_NONE;
+	return wake;
 }
 
 void crew__wake_all(struct thread_pool *pool)
@@ -448,7 +471,7 @@ bool crew__leave(struct thread_worker *w)
 	}
 	/* w may be another thread's from here on; the pool is there until this thread was joined */
 	ck_pr_fence_release();
-	ck_pr_faa_32(&pool->alive, (uint32_t)-1);
-	crew__futex_wake(&pool->alive, INT_MAX, false);
+	if (ck_pr_faa_32(&pool->alive, (uint32_t)-1) == 1)
+		crew__futex_wake(&pool->alive, INT_MAX, false);
 	return true;
 }

@@ -22,6 +22,8 @@
 #include "base/futex.h"
 #include "thread/thread_pool.h"
 
+#define END_SPIN_NS 30000
+
 static const struct executor_ops threads_ops;
 
 /* ---- submit ---- */
@@ -40,7 +42,7 @@ static int threads_submit(crew_executor *ex, struct port *base, crew_future *f, 
 		rc = -ENOMEM;
 	if (unlikely(rc || port->gathering))
 		return rc;
-	if (likely(pool->light))
+	if (likely(ck_pr_load_32(&pool->light)))
 		ck_pr_barrier(); /* the light side of the fence; crew__park has the heavy one */
 	else
 		full_fence();
@@ -109,18 +111,36 @@ static void threads_stats(crew_executor *ex, struct crew_stats *ret)
 
 /* ---- the end ---- */
 
+/* A worker that has nothing left to do is gone in a few microseconds. */
+static bool spin_for_end(const struct thread_pool *pool)
+{
+	uint64_t end = crew__now() + END_SPIN_NS;
+
+	do {
+		for (int i = 0; i < 16; i++)
+			ck_pr_stall();
+		if (!load_acquire_32(&pool->alive))
+			return true;
+		sched_yield();
+	} while (crew__now() < end);
+	return false;
+}
+
 static void threads_shutdown(crew_executor *ex, uint64_t deadline, bool kill)
 {
 	struct thread_pool *pool = pool_of(ex);
 	uint32_t alive;
 
 	(void)kill; /* a thread cannot be ended by force; core has asked */
+	crew__heavy_fence_last(pool); /* before `stop`: who leaves needs none then */
 	ck_pr_store_32(&pool->stop, 1);
-	crew__heavy_fence(pool); /* pairs with the one in crew__park: who parks now sees `stop`, or is seen here */
+	full_fence(); /* pairs with the one in crew__park: who parks now sees `stop`, or is seen here */
 	crew__wake_all(pool);
 	for (;;) {
 		alive = load_acquire_32(&pool->alive); /* pairs with the release in crew__leave */
-		if (alive) {
+		if (alive && deadline && spin_for_end(pool)) {
+			continue;
+		} else if (alive) {
 			crew__futex_wait(&pool->alive, alive, deadline, false);
 		} else if (!crew__any_work(pool)) {
 			return;
@@ -197,7 +217,8 @@ static int pool_init(struct thread_pool *pool, int count)
 	pool->parked = (uint32_t)count;
 	pool->limit = crew__cpus_usable(pool);
 	pool->sharers = count < pool->limit ? count : pool->limit;
-	pool->light = crew__membarrier_works();
+	pool->membarrier = crew__membarrier_works();
+	pool->light = pool->membarrier;
 	return crew__executor_init(&pool->base, &threads_ops, pool->options.name ? pool->options.name : "crew");
 }
 

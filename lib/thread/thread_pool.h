@@ -103,7 +103,7 @@ struct thread_pool {
 	int count;	      /* of workers */
 	int limit;	      /* workers that may be awake: the CPUs they have */
 	int sharers;	      /* the lesser of both: who takes from a queue leaves the others their part */
-	bool light;	      /* membarrier works: no fence in submit */
+	bool membarrier;      /* it works: `light` may be set */
 	bool placed;	      /* cpus is known */
 	cpu_set_t cpus;	      /* options.cpus, or the opener's */
 	pthread_attr_t attributes;
@@ -115,6 +115,7 @@ struct thread_pool {
 	uint32_t sentinel;	       /* 1: a worker watches the others' progress */
 	uint32_t stop;		       /* 1: shut down; workers leave when there is nothing left */
 	uint32_t notice;	       /* NOTICE_… */
+	uint32_t light;		       /* 1: no fence in submit, a heavy one in who parks; from shutdown on 0 */
 
 	/* any thread, atomic, on transitions */
 	uint32_t blocked CREW__ALIGNED; /* workers asleep inside a task */
@@ -160,6 +161,8 @@ static inline void full_fence(void)
 bool crew__membarrier_works(void);
 /* The heavy side of the fence whose light side is in submit. */
 void crew__heavy_fence(const struct thread_pool *pool);
+/* From the return on every submit either has its slot visible, or fences by itself. */
+void crew__heavy_fence_last(struct thread_pool *pool);
 
 /* Anything that a worker could run now? May say yes in vain, never no when there was something before the call. */
 bool crew__any_work(struct thread_pool *pool);
@@ -185,8 +188,9 @@ bool crew__leave(struct thread_worker *w);
 /* Wake all that sleep, so that they leave. */
 void crew__wake_all(struct thread_pool *pool);
 
-/* The outcome of this thread's last wake: see the cold rule in waiting.c. */
-bool crew__was_cold_wake(void);
+/* What this thread's last submit has woken since it last asked: see the cold rule in waiting.c. */
+enum wake { WAKE_NONE, WAKE_COLD /* a sleeper, after a pause */, WAKE_STARTED /* a new thread */ };
+enum wake crew__last_wake(void);
 
 /* ---- thread_worker.c ---- */
 

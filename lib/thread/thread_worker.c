@@ -79,7 +79,7 @@ void crew__pool_break(struct thread_pool *pool, int code, const char *format, ..
 	crew__executor_break(&pool->base, code, "%s", text);
 	ck_pr_or_32(&pool->notice, NOTICE_BROKEN);
 	ck_pr_or_32(&pool->parked, POOL_BROKEN);
-	crew__heavy_fence(pool); /* pairs with the light fence in submit: what it does not see below sees POOL_BROKEN */
+	crew__heavy_fence_last(pool); /* pairs with the light fence in submit: what is not seen below sees POOL_BROKEN */
 	crew__fail_waiting(pool);
 }
 
@@ -392,11 +392,12 @@ static void name_thread(const struct thread_worker *w)
 /* nice is a thread's own on Linux. */
 static int add_nice(int nice)
 {
-	id_t tid = (id_t)syscall(SYS_gettid);
+	id_t tid;
 	int old;
 
 	if (nice == 0)
 		return 0;
+	tid = (id_t)syscall(SYS_gettid);
 	errno = 0;
 	old = getpriority(PRIO_PROCESS, tid);
 	if (errno || setpriority(PRIO_PROCESS, tid, old + nice))

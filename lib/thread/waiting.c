@@ -17,7 +17,8 @@
  * An outside thread spins a little, as the answer to a small task comes within a microsecond and a nap
  * costs ten to fifty. The cold rule: when this thread's own submit has woken a sleeper after a pause,
  * that worker is likely queued on this very CPU: then spinning keeps it from running. Give way once and
- * sleep; if the same happens at once again, the pool is warm and spinning pays.
+ * sleep; if the same happens at once again, the pool is warm and spinning pays. When its submit has
+ * started a thread, that one is on another CPU, if any is free, and will be there before a nap is over.
  */
 #include <errno.h>
 #include <sched.h>
@@ -26,6 +27,7 @@
 #include "thread/thread_pool.h"
 
 #define SPIN_NS 12000
+#define SPIN_FOR_START_NS 60000	/* a thread that was just created is about to run */
 #define SPIN_IN_WORKER_NS 3000
 #define TIGHT_LOOKS 48
 #define STACK_RESERVE 65536
@@ -224,6 +226,7 @@ int crew__threads_wait(crew_executor *ex, crew_future *f, uint64_t deadline)
 {
 	struct thread_pool *pool = pool_of(ex);
 	struct thread_worker *w = crew__self();
+	enum wake wake;
 
 	if (crew__threads_help(ex, f))
 		return 0;
@@ -231,11 +234,12 @@ int crew__threads_wait(crew_executor *ex, crew_future *f, uint64_t deadline)
 		return wait_in_worker(w, f, deadline);
 	if (stands_on(crew__context, f))
 		return -EDEADLK;
-	if (crew__was_cold_wake()) {
+	wake = crew__last_wake();
+	if (wake == WAKE_COLD) {
 		sched_yield();
 		if (done(f))
 			return 0;
-	} else if (pool->limit > 1 && spin_for(f, SPIN_NS)) {
+	} else if (pool->limit > 1 && spin_for(f, wake == WAKE_STARTED ? SPIN_FOR_START_NS : SPIN_NS)) {
 		return 0;
 	}
 	sleep_for(f, deadline);
