@@ -115,7 +115,8 @@ static inline bool keeps_arguments(const struct executor_ops *ops)
 
 struct crew_executor {
 	uint32_t magic; /* EXECUTOR_MAGIC while it lives */
-	uint32_t closed; /* shut down: no submits; any thread, atomic */
+	uint32_t closed; /* shut down: no submits; any thread, atomic, as the next */
+	int broken;	 /* 0, or why submits fail; `error` is written before it */
 	/* fixed after open */
 	const struct executor_ops *ops;
 	uint64_t id;	     /* unique in the process, never used again */
@@ -126,12 +127,11 @@ struct crew_executor {
 	pthread_mutex_t mutex;
 	struct slab *slabs;
 	struct port *ports; /* read without it: append only */
-	crew_future *spilled; /* chains of PORT_FREE_MAX / 2 free records, linked by value.word[0] */
+	crew_future *spilled; /* chains of CHAIN_RECORDS free records, linked by value.word[0] */
 	struct shared_block *blocks;
 	crew_executor *registry_prev, *registry_next; /* guarded by the registry's mutex */
 	/* any thread, atomic */
-	int broken;	   /* 0, or why submits fail; `error` is written before it */
-	crew_error error;
+	crew_error error; /* why it is broken */
 	int first_failure; /* since the last crew_executor_wait() */
 	uint32_t groups;   /* open groups over it */
 	uint64_t failed, cancelled, done_elsewhere;

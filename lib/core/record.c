@@ -2,10 +2,10 @@
 /*
  * record.c: where records come from and where they go.
  *
- *	slab ─bump→ port's free list ⇄ (half a list at a time) executor's spilled chains
+ *	slab ─bump→ port's free list and a spare one ⇄ (a whole chain at a time) executor's spilled chains
  *
  * A record goes back to the free list of the thread that recycles it, so in steady state a submit and a take touch only this thread's
- * memory. A port's list that grows too long (a thread that only takes) spills half of it, which a thread that only submits picks up.
+ * memory. A thread that only takes fills one chain after the other; those beyond its spare one a thread that only submits picks up.
  *
  * Slabs are never given back before the executor closes: hints are bare pointers and need that. Records that the user still refers to then
  * keep their slab alive as an orphan; the last of them unmaps it.
@@ -91,7 +91,7 @@ static bool refill(struct port *port)
 	pthread_mutex_unlock(&ex->mutex);
 	if (chain) {
 		port->free = chain;
-		port->free_count = PORT_FREE_MAX / 2;
+		port->free_count = CHAIN_RECORDS;
 		return true;
 	}
 	slab = slab_new(ex);
@@ -119,26 +119,31 @@ static crew_future *bump(struct port *port)
 
 crew_future *crew__record_new_slow(struct port *port)
 {
-	crew_future *f = bump(port);
+	crew_future *f = port->spare ? NULL : bump(port);
 
 	if (f)
 		return f;
-	if (!refill(port))
+	if (port->spare) {
+		port->free = port->spare;
+		port->free_count = CHAIN_RECORDS;
+		port->spare = NULL;
+	} else if (!refill(port)) {
 		return NULL;
+	}
 	return port->free ? crew__record_new(port) : bump(port);
 }
 
-/* Half of the free list, the longest unused half, to where other threads find it. */
+/* The free list is a full chain: it becomes the spare one, which goes to where other threads find it. */
 static void spill(struct port *port)
 {
 	crew_executor *ex = port->ex;
-	crew_future *last = port->free, *chain;
+	crew_future *chain = port->spare;
 
-	for (uint32_t i = 1; i < PORT_FREE_MAX / 2; i++)
-		last = (crew_future *)(uintptr_t)last->value.word[1];
-	chain = (crew_future *)(uintptr_t)last->value.word[1];
-	last->value.word[1] = 0;
-	port->free_count = PORT_FREE_MAX / 2;
+	port->spare = port->free;
+	port->free = NULL;
+	port->free_count = 0;
+	if (!chain)
+		return;
 	pthread_mutex_lock(&ex->mutex);
 	ck_pr_store_64(&chain->value.word[0], (uintptr_t)ex->spilled);
 	ex->spilled = chain;
@@ -181,23 +186,29 @@ static void recycle_orphan(crew_future *f)
 void crew__recycle(crew_future *f)
 {
 	uint32_t state = ck_pr_load_32(&f->state);
-	crew_executor *ex = executor_of(f);
-	struct port *port;
 
 	if ((state & (STATE_BACKEND | STATE_FAILED | STATE_HEAP)) || phase_of(state) == PHASE_CANCELLED || (f->about & 1))
 		free_contents(f, state);
+	crew__recycle_empty(f);
+}
+
+void crew__recycle_empty(crew_future *f)
+{
+	crew_executor *ex = executor_of(f);
+	struct port *port;
+
 	ck_pr_store_32(&f->refs, (ck_pr_load_32(&f->refs) & ~REFS_MASK) + ONE_GENERATION);
-	if (!ex) {
+	if (unlikely(!ex)) {
 		recycle_orphan(f);
 		return;
 	}
 	store_release_32(&f->state, PHASE_FREE);
 	port = crew__port(ex);
-	if (!port)
+	if (unlikely(!port))
 		return; /* no memory for a port: the record rests until the executor closes */
 	f->value.word[1] = (uintptr_t)port->free;
 	port->free = f;
-	if (unlikely(++port->free_count == PORT_FREE_MAX))
+	if (unlikely(++port->free_count == CHAIN_RECORDS))
 		spill(port);
 }
 
@@ -264,13 +275,14 @@ bool crew__pin(crew_future *f)
 int crew__check(const crew_future *f)
 {
 	const struct slab *slab = slab_of(f);
+	size_t i;
 
-	if (is_fixed(f))
-		return 0;
-	if (((uintptr_t)f & (sizeof *f - 1)) || !crew__slab_mapped(f) || (const unsigned char *)f < (const unsigned char *)slab->record ||
-	    (size_t)(f - slab->record) >= load_acquire_32(&slab->used) || phase_of(ck_pr_load_32(&f->state)) == PHASE_FREE)
+	if (unlikely(((uintptr_t)f & (sizeof *f - 1)) || !crew__slab_mapped(f)))
+		return is_fixed(f) ? 0 : CREW_EHANDLE;
+	i = (size_t)((const unsigned char *)f - (const unsigned char *)slab->record) / sizeof *f; /* huge if f points before it */
+	if (unlikely(i >= load_acquire_32(&slab->used) || phase_of(ck_pr_load_32(&f->state)) == PHASE_FREE))
 		return CREW_EHANDLE;
-	return slab->generation == crew__fork_generation ? 0 : CREW_EFORKED;
+	return likely(slab->generation == crew__fork_generation) ? 0 : CREW_EFORKED;
 }
 
 /* ---- ports ---- */

@@ -310,8 +310,9 @@ struct port {
 	uint64_t submitted;  /* owner thread writes, stats read */
 	uint32_t taken;	     /* a live thread owns it; guarded by the executor's mutex */
 	/* owner thread only */
-	uint32_t free_count;
+	uint32_t free_count; /* in `free`, at most CHAIN_RECORDS */
 	crew_future *free;   /* linked by value.word[1]: walks over all records may be reading word[0], see process/settle.c */
+	crew_future *spare;  /* a second chain, full, or NULL */
 	struct slab *slab;   /* being bumped */
 };
 
@@ -322,7 +323,7 @@ extern __thread uint64_t crew__last_id __attribute__((__tls_model__("initial-exe
 
 /* A FREE record, all its fields undefined but refs' generation; NULL: out of memory. Owner thread of the port. */
 crew_future *crew__record_new_slow(struct port *port);
-#define PORT_FREE_MAX 256
+#define CHAIN_RECORDS 128
 
 static inline crew_future *crew__record_new(struct port *port)
 {
@@ -332,6 +333,7 @@ static inline crew_future *crew__record_new(struct port *port)
 		return crew__record_new_slow(port);
 	port->free = (crew_future *)(uintptr_t)f->value.word[1];
 	port->free_count--;
+	__builtin_prefetch(port->free, 1); /* the next one that is taken */
 	return f;
 }
 
@@ -345,5 +347,6 @@ static inline void crew__record_init(crew_future *f, const crew_task *task, uint
 
 /* Nobody refers to f any more and it is done (or was never submitted): free what it owns, and itself. Any thread. */
 void crew__recycle(crew_future *f);
+void crew__recycle_empty(crew_future *f); /* the same where it owns nothing */
 
 #endif

@@ -187,12 +187,26 @@ static int submit_with(crew_executor *ex, crew_executor *base, struct port *port
 	return base->ops->submit(base, port, f, keeps_arguments(base->ops) ? NULL : arguments);
 }
 
+/* The backend could not have f: it fails with code, unless it was cancelled meanwhile. The future to give to the user. */
+static crew_future *not_taken(crew_executor *base, crew_future *f, const struct crew_submit_options *options, int code)
+{
+	bool told;
+
+	if (!crew__claim_as(f, STATE_HELD))
+		return f;
+	told = will_be_told(base, f, options);
+	crew__fail_code(f, code, "%s", code == CREW_EBROKEN && crew__executor_broken(base) ? base->error.message : crew_strerror(code)); /* it broke just now */
+	if (told)
+		return f;
+	crew_future_free(f);
+	return deliver_at_once(options, FIXED_NO_MEMORY);
+}
+
 /* Make and submit one, with one reference: the executor's if flags is STATE_OWNED, else the caller's to drop. The port is base's. */
-static inline int submit(crew_executor *ex, crew_executor *base, struct port *port, const crew_task *task, const void *arguments,
+static int submit(crew_executor *ex, crew_executor *base, struct port *port, const crew_task *task, const void *arguments,
 			 const struct crew_submit_options *options, uint32_t flags, crew_future **ret)
 {
 	crew_future *f = crew__record_new(port);
-	bool told;
 	int rc;
 
 	if (unlikely(!f)) {
@@ -210,19 +224,44 @@ static inline int submit(crew_executor *ex, crew_executor *base, struct port *po
 		crew__record_init(f, task, PHASE_PENDING | STATE_HELD | flags);
 		rc = submit_with(ex, base, port, f, arguments, options);
 	}
-	if (likely(rc == 0) || !crew__claim_as(f, STATE_HELD))
-		return rc;
-	told = will_be_told(base, f, options);
-	crew__fail_code(f, rc, "%s", rc == CREW_EBROKEN && crew__executor_broken(base) ? base->error.message : crew_strerror(rc)); /* it broke just now */
-	if (!told) {
-		crew_future_free(f);
-		*ret = deliver_at_once(options, FIXED_NO_MEMORY);
-	}
+	if (unlikely(rc))
+		*ret = not_taken(base, f, options, rc);
 	return rc;
 }
 
-crew_future *crew_executor_submit(crew_executor *ex, const crew_task *task, const void *arguments,
-				  const struct crew_submit_options *options, size_t size)
+/*
+ * The common case, in which nothing is refused: an executor that is well, and no group, to which this thread was the last
+ * to submit (so it is not that of a parent either); a task with few plain arguments.
+ */
+static inline bool is_common(const crew_executor *ex, const crew_task *task, const void *arguments)
+{
+	return ex && ex->magic == EXECUTOR_MAGIC && ex->id == crew__last_id && !(ck_pr_load_32(&ex->closed) | (uint32_t)ck_pr_load_int(&ex->broken)) &&
+	       !ex->task_timeout_ms && task && task->size >= sizeof *task && (task->run || task->raw) && crew__fits(task) &&
+	       (arguments || !task->parameter_count) &&
+	       (ex->ops->shares_memory ||
+		!((task->flags & CREW_TASK_POINTERS) || CREW_TYPE_CLASS(task->result) == CREW_POINTER));
+}
+
+static inline crew_future *submit_common(crew_executor *ex, const crew_task *task, const void *arguments, uint32_t flags)
+{
+	struct port *port = crew__last_port;
+	crew_future *f = crew__record_new(port);
+	int rc;
+
+	if (unlikely(!f))
+		return deliver_at_once(NULL, FIXED_NO_MEMORY);
+	ck_pr_store_64(&port->submitted, port->submitted + 1);
+	if (keeps_arguments(ex->ops)) {
+		crew__copy_small(f->value.word, arguments, task);
+		arguments = NULL;
+	}
+	crew__record_init(f, task, PHASE_PENDING | flags);
+	rc = ex->ops->submit(ex, port, f, arguments);
+	return likely(rc == 0) ? f : not_taken(ex, f, NULL, rc);
+}
+
+static __attribute__((__noinline__)) crew_future *submit_any(crew_executor *ex, const crew_task *task, const void *arguments,
+							     const struct crew_submit_options *options, size_t size)
 {
 	struct crew_submit_options o;
 	struct port *port;
@@ -245,6 +284,14 @@ crew_future *crew_executor_submit(crew_executor *ex, const crew_task *task, cons
 		return deliver_at_once(options, FIXED_NO_MEMORY);
 	submit(ex, base_of(ex), port, task, arguments, options, STATE_OWNED, &f);
 	return f;
+}
+
+crew_future *crew_executor_submit(crew_executor *ex, const crew_task *task, const void *arguments,
+				  const struct crew_submit_options *options, size_t size)
+{
+	if (likely(!options && is_common(ex, task, arguments)))
+		return submit_common(ex, task, arguments, STATE_OWNED);
+	return submit_any(ex, task, arguments, options, size);
 }
 
 int crew_executor_post(crew_executor *ex, const crew_task *task, const void *arguments)
