@@ -343,6 +343,7 @@ static void judge(const struct job *job, int status, bool hung)
 			printf("%s %5ld ms ", said->skipped ? "skip" : "ok  ", took);
 			print_name(job->test);
 			printf("%s%s\n", said->skipped ? ": " : "", said->text);
+			print_output(job->output);
 		}
 		return;
 	}
