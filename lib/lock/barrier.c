@@ -8,6 +8,7 @@
  * makes the round end, after his action; those who come meanwhile wait until it has.
  *
  * Whoever waits has his name in his seat (ipc/mortal.h). At the end of each slice sleepers look whether one of them has died, which the object counts; and break it.
+ * Who runs the action may sleep elsewhere in it, and his seat then says that; so he leaves his name here as well.
  */
 #include <crew/lock.h>
 #include <errno.h>
@@ -26,6 +27,7 @@ struct barrier {
 	struct sleeping_object object;
 	uint32_t parties; /* fixed */
 	uint64_t word;	  /* everybody, atomically */
+	uint64_t acting;  /* who runs the action of this round; 0: nobody. By him, and to 0 by a reset */
 };
 
 static uint32_t round_of(uint64_t word)
@@ -92,6 +94,14 @@ static void break_round(struct barrier *b, uint32_t round)
 		}
 }
 
+/* Has one of those who are here died, as far as it is known? */
+static bool death_is_known(struct barrier *b)
+{
+	uint64_t acting = ck_pr_load_64(&b->acting);
+
+	return ck_pr_load_32(&b->object.deaths) || (acting && crew__mortal_state(acting) == MORTAL_GONE);
+}
+
 /* How a round ended that was ours: 0 or CREW_EBROKEN; 1: it goes on. */
 static int outcome(uint64_t word, uint32_t round)
 {
@@ -105,6 +115,7 @@ static int outcome(uint64_t word, uint32_t round)
 /* Sleep until the round is over: as outcome(), or -ETIMEDOUT, CREW_EHANDLE. The time of a party that is over breaks it. */
 static int await(struct barrier *b, crew_handle handle, uint32_t round, bool party, struct patience *patience)
 {
+	bool suspicious = false;
 	int rc;
 
 	for (;;) {
@@ -113,7 +124,7 @@ static int await(struct barrier *b, crew_handle handle, uint32_t round, bool par
 		rc = outcome(seen, round);
 		if (rc != 1)
 			return rc;
-		if (ck_pr_load_32(&b->object.deaths)) {
+		if (ck_pr_load_32(&b->object.deaths) || (suspicious && death_is_known(b))) {
 			break_round(b, round);
 			continue;
 		}
@@ -123,7 +134,8 @@ static int await(struct barrier *b, crew_handle handle, uint32_t round, bool par
 			return outcome(ck_pr_load_64(&b->word), round) == 0 ? 0 : -ETIMEDOUT;
 		}
 		/* pairs with wake_all() */
-		if (patience_sleep(patience, low_half(&b->word), (uint32_t)seen))
+		suspicious = patience_sleep(patience, low_half(&b->word), (uint32_t)seen);
+		if (suspicious)
 			crew__mortal_bury_sleepers(handle.stamp);
 		if (!handle_alive(b, handle))
 			return CREW_EHANDLE;
@@ -150,13 +162,29 @@ static int arrive(struct barrier *b, crew_handle handle, struct patience *patien
 	}
 }
 
+/* The seat says where its holder sleeps: while he acts, that may be elsewhere. */
+static int run_action(struct barrier *b, crew_handle handle, int (*action)(void *arg), void *arg)
+{
+	int rc;
+
+#ifdef CREW_FAULT_NAMELESS_ACTION
+	crew__mortal_awakes();
+	return action(arg);
+#endif
+	ck_pr_store_64(&b->acting, crew__mortal_id);
+	rc = action(arg);
+	crew__mortal_sleeps(handle);
+	ck_pr_cas_64(&b->acting, crew__mortal_id, 0); /* it may be another's by now, after a reset */
+	return rc;
+}
+
 /* We are the last: see that all of them live, run the action, and let all go. */
 static int complete(struct barrier *b, crew_handle handle, uint64_t word, int (*action)(void *arg), void *arg)
 {
 	int rc;
 
 	crew__mortal_bury_sleepers(handle.stamp);
-	rc = ck_pr_load_32(&b->object.deaths) ? CREW_EBROKEN : action ? action(arg) : 0;
+	rc = ck_pr_load_32(&b->object.deaths) ? CREW_EBROKEN : action ? run_action(b, handle, action, arg) : 0;
 	if (rc < 0) {
 		break_round(b, round_of(word));
 		return rc;
@@ -213,7 +241,13 @@ int crew_barrier_reset(crew_barrier barrier)
 	if (!b)
 		return crew__handle_reason(barrier.handle);
 	crew__mortal_bury_sleepers(barrier.handle.stamp);
-	ck_pr_store_32(&b->object.deaths, 0);
+	if (ck_pr_load_32(&b->object.deaths) || ck_pr_load_64(&b->acting)) {
+#ifndef CREW_FAULT_FORGOTTEN_DEATH
+		break_round(b, round_of(ck_pr_load_64(&b->word))); /* before the deaths are forgotten: we may die between here and the new round */
+#endif
+		ck_pr_store_32(&b->object.deaths, 0);
+		ck_pr_store_64(&b->acting, 0);
+	}
 	seen = ck_pr_load_64(&b->word);
 	while (!ck_pr_cas_64_value(&b->word, seen, next_round(seen, seen & BROKEN || count_of(seen)), &seen))
 		;

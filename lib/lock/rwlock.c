@@ -6,7 +6,9 @@
  *	writer: take the word; is there a reader in a box? then wait until he is out	each writes first and looks then
  *
  * So what a killed reader leaves behind has a name on it: a writer who waits for him finds that he is dead, and clears his box. Readers start at a box that
- * comes from their seat, so as a rule nobody shares it.
+ * comes from their seat, so as a rule nobody shares it. A box that was ever entered has its bit in `used`, for good: nobody looks into the others.
+ *
+ * Readers that have to wait come in through the word as well. So a word whose owner died tells of damage only if `writing` says that he was there to write.
  *
  * Who waits for a reader sleeps on a bell that readers ring as they leave, if WAITED says that somebody listens.
  */
@@ -29,7 +31,12 @@ struct rwlock {
 	/* everybody, atomically */
 	uint32_t bell;	 /* counts departures of readers that somebody waited for */
 	uint32_t waited; /* whether somebody does */
-	uint64_t box[BOXES] CREW__ALIGNED; /* 0 or a reader's id; each written by its reader, and by who clears up after him */
+	/* owner of the word only */
+	uint32_t writing; /* he may write, or died while he might and nobody has made that good */
+
+	/* everybody, atomically; only ever set, before the box is entered */
+	uint64_t used[BOXES / 64] CREW__ALIGNED;
+	uint64_t box[BOXES]; /* 0 or a reader's id; each written by its reader, and by who clears up after him */
 };
 _Static_assert(sizeof(struct rwlock) <= CELL_MAX, "an object lies in a cell");
 
@@ -45,17 +52,41 @@ static uint32_t first_box(uint64_t id)
 
 /* ---- boxes ---- */
 
+static void mark_used(struct rwlock *l, uint32_t i)
+{
+	uint64_t bit = (uint64_t)1 << i % 64;
+
+	if (!(ck_pr_load_64(&l->used[i / 64]) & bit))
+		ck_pr_or_64(&l->used[i / 64], bit);
+}
+
+/* The first box from i on that was ever entered; BOXES: none. */
+static uint32_t next_used(struct rwlock *l, uint32_t i)
+{
+	while (i < BOXES) {
+		uint64_t rest = ck_pr_load_64(&l->used[i / 64]) >> i % 64;
+
+		if (rest)
+			return i + (uint32_t)__builtin_ctzll(rest);
+		i = (i / 64 + 1) * 64;
+	}
+	return BOXES;
+}
+
 /* Our id into a free box: which; -1: none is free. */
 static int enter(struct rwlock *l, uint64_t me)
 {
 	uint32_t start = first_box(me);
 
 	for (uint32_t i = 0; i < BOXES; i++) {
-		uint64_t *box = &l->box[(start + i) % BOXES];
+		uint32_t at = (start + i) % BOXES;
 
-		if (ck_pr_load_64(box) == 0 && ck_pr_cas_64(box, 0, me)) {
+		if (ck_pr_load_64(&l->box[at]))
+			continue;
+		mark_used(l, at);
+		if (ck_pr_cas_64(&l->box[at], 0, me)) {
 			crew__mortal_holds++;
-			return (int)((start + i) % BOXES);
+			return (int)at;
 		}
 	}
 	return -1;
@@ -82,11 +113,11 @@ static void leave(struct rwlock *l, int box)
 /* A box with our id; -1: none. */
 static int find(struct rwlock *l, uint64_t me)
 {
-	uint32_t start = first_box(me);
-
-	for (uint32_t i = 0; me && i < BOXES; i++)
-		if (ck_pr_load_64(&l->box[(start + i) % BOXES]) == me)
-			return (int)((start + i) % BOXES);
+	if (me && ck_pr_load_64(&l->box[first_box(me)]) == me)
+		return (int)first_box(me);
+	for (uint32_t i = next_used(l, 0); me && i < BOXES; i = next_used(l, i + 1))
+		if (ck_pr_load_64(&l->box[i]) == me)
+			return (int)i;
 	return -1;
 }
 
@@ -95,7 +126,7 @@ static bool has_readers(struct rwlock *l, bool suspicious)
 {
 	bool any = false;
 
-	for (uint32_t i = 0; i < BOXES; i++) {
+	for (uint32_t i = next_used(l, 0); i < BOXES; i = next_used(l, i + 1)) {
 		uint64_t id = ck_pr_load_64(&l->box[i]);
 #ifdef CREW_FAULT_DEAD_READERS
 		enum mortal_state state = MORTAL_LIVES;
@@ -149,6 +180,21 @@ int crew_rwlock_recover(crew_rwlock lock)
 
 /* ---- to write ---- */
 
+/* Take the word. A dead owner who had not come to write has left nothing to repair. */
+static int take_word(struct rwlock *l, crew_handle handle, int ms)
+{
+	int rc = crew__word_acquire(&(struct lock_place){ &l->lock, l, handle, true }, ms);
+
+	return rc == -EOWNERDEAD && !ck_pr_load_32(&l->writing) ? crew__word_recover(&l->lock) : rc;
+}
+
+static int give_word(struct rwlock *l)
+{
+	if (!(ck_pr_load_64(&l->lock.word) & WORD_DAMAGED))
+		ck_pr_store_32(&l->writing, 0);
+	return crew__word_release(&l->lock, true);
+}
+
 /* The word is ours: wait until those who read are gone. */
 static int outlast_readers(struct rwlock *l, crew_handle handle, int ms)
 {
@@ -180,14 +226,16 @@ int crew_rwlock_acquire(crew_rwlock lock, int ms)
 		return l ? -EAGAIN : crew__handle_reason(lock.handle);
 	if (lock_is_mine(&l->lock) || find(l, me) >= 0)
 		return -EDEADLK;
-	rc = crew__word_acquire(&(struct lock_place){ &l->lock, l, lock.handle, true }, ms);
+	rc = take_word(l, lock.handle, ms);
 	if (rc && rc != -EOWNERDEAD)
 		return rc;
 	late = outlast_readers(l, lock.handle, ms > 0 ? crew__ms_left(end) : ms);
-	if (late == 0)
+	if (late == 0) {
+		ck_pr_store_32(&l->writing, 1);
 		return rc;
+	}
 	if (late != CREW_EHANDLE)
-		crew__word_release(&l->lock, true);
+		give_word(l);
 	return late == -EBUSY && ms > 0 ? -ETIMEDOUT : late;
 }
 
@@ -199,7 +247,7 @@ int crew_rwlock_release(crew_rwlock lock)
 	if (!l)
 		return crew__handle_reason(lock.handle);
 	if (lock_is_mine(&l->lock))
-		return crew__word_release(&l->lock, true);
+		return give_word(l);
 	box = find(l, crew__mortal_id);
 	if (box < 0)
 		return -EPERM;
@@ -212,8 +260,8 @@ int crew_rwlock_release(crew_rwlock lock)
 /* Has this thread another box than this one? */
 static bool reads_already(struct rwlock *l, uint64_t me, int box)
 {
-	for (int i = 0; i < BOXES; i++)
-		if (i != box && ck_pr_load_64(&l->box[i]) == me)
+	for (uint32_t i = next_used(l, 0); i < BOXES; i = next_used(l, i + 1))
+		if (i != (uint32_t)box && ck_pr_load_64(&l->box[i]) == me)
 			return true;
 	return false;
 }
@@ -235,19 +283,19 @@ static int try_to_read(struct rwlock *l, uint64_t me)
 /* Come in through the word, alone: behind whoever writes or waits to. What is damaged is kept like that. */
 static int queue_to_read(struct rwlock *l, crew_handle handle, uint64_t me, int ms)
 {
-	int rc = crew__word_acquire(&(struct lock_place){ &l->lock, l, handle, true }, ms), box;
+	int rc = take_word(l, handle, ms), box;
 
 	if (rc == -EOWNERDEAD) {
 		int late = outlast_readers(l, handle, ms);
 
 		if (late && late != CREW_EHANDLE)
-			crew__word_release(&l->lock, true);
+			give_word(l);
 		return late ? late : rc;
 	}
 	if (rc)
 		return rc;
 	box = enter(l, me);
-	crew__word_release(&l->lock, true);
+	give_word(l);
 	return box < 0 ? 1 : 0;
 }
 
