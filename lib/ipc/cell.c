@@ -121,7 +121,9 @@ int crew__cell_alloc(struct family *m, size_t n, uint64_t *ret_offset)
 	}
 	ck_pr_store_32(hint, chunk);
 	offset = ((uint64_t)chunk << CHUNK_SHIFT) + cells_start(shift) + ((uint64_t)cell << shift);
+#ifndef CREW_FAULT_DIRTY_CELL
 	memset(m->base + offset, 0, (size_t)1 << shift);
+#endif
 	store_release_32(&cells_of(m, chunk)->sizes[cell], (uint32_t)n); /* pairs with the acquire in crew__cell_size() */
 	*ret_offset = offset;
 	return 0;
@@ -152,6 +154,9 @@ void crew__cell_free(struct family *m, uint64_t offset, uint64_t word)
 		return; /* another was faster */
 	ck_pr_fence_release(); /* pairs with the acquire in take(): nothing of ours is written there any more */
 	ck_pr_and_64(&cells->bits[cell / 64], ~((uint64_t)1 << (cell % 64)));
+#ifdef CREW_FAULT_DIRTY_CELL
+	memset(m->base + offset, 0, (size_t)1 << shift);
+#endif
 	ck_pr_store_32(&head_of(m)->cell_hint[shift - CELL_SHIFT_MIN], chunk);
 }
 

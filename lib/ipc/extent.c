@@ -120,6 +120,9 @@ void crew__extent_free(struct family *m, uint64_t offset, uint64_t word)
 	if (!ck_pr_cas_64(word_of(m, first), word, CHUNK_TAKEN))
 		return; /* another was faster */
 	ck_pr_fence_acquire();
+#ifdef CREW_FAULT_DIRTY_EXTENT
+	crew__extent_release(m, first, (uint32_t)((n + CHUNK_SIZE - 1) >> CHUNK_SHIFT));
+#endif
 	if (!crew__family_give_back(chunk_at(m, first), n))
 		memset(chunk_at(m, first), 0, n);
 	crew__extent_release(m, first, (uint32_t)((n + CHUNK_SIZE - 1) >> CHUNK_SHIFT));

@@ -54,6 +54,12 @@ static bool take(struct semaphore *s, uint32_t slept)
 	while (seen >= UNIT) {
 		if (!ck_pr_cas_32_value(&s->word, seen, (seen - UNIT) | slept, &seen))
 			continue;
+#ifdef CREW_FAULT_TAKES_ALL
+		if (seen - UNIT >= UNIT) {
+			ck_pr_store_32(&s->word, 0);
+			ck_pr_store_32(&s->word, (seen - UNIT) | slept);
+		}
+#endif
 		ck_pr_fence_acquire(); /* pairs with the release in crew_semaphore_release() */
 		if (slept && seen - UNIT >= UNIT)
 			crew__futex_wake(&s->word, 1, true);

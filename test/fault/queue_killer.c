@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * queue_killer.c: kill -9 a process after each single instruction of a put, a get, a task_done and a wait, with somebody asleep on the other side.
+ * queue_killer.c: kill -9 a process after each single instruction of a put, a get, a task_done and the waits, with somebody asleep on the other side.
  *
  * The victim is a child that we step (ptrace). After k steps it is dead, and then
  *
@@ -28,7 +28,7 @@ enum { FAULTY = 1, PATIENCE_MS = 500 };
 enum { FAULTY = 0, PATIENCE_MS = 10000 };
 #endif
 
-static unsigned long violations, points;
+static unsigned long violations;
 
 /* ---- who sleeps on the other side ---- */
 
@@ -74,6 +74,10 @@ static void get_one(void *q)
 static void done_one(void *q)
 {
 	crew_queue_task_done(*(crew_queue *)q);
+}
+static void join_all(void *q)
+{
+	(void)crew_queue_join(*(crew_queue *)q, CREW_FOREVER);
 }
 static void put_large(void *q)
 {
@@ -195,6 +199,24 @@ static bool round_wait(long k)
 	return more;
 }
 
+/* The victim is on its way to wait until all is done; another waits behind it. */
+static bool round_join(long k)
+{
+	crew_queue q = longs(1);
+	bool more;
+	pid_t second;
+	long x = 1;
+
+	CHECK_EQ(crew_put(q, &x), 0);
+	more = kill_victim(join_all, q, k);
+	second = start_sleeper(sleep_for_all, q);
+	CHECK_EQ(crew_get(q, &x), 0);
+	CHECK_EQ(crew_queue_task_done(q), 0);
+	expect_end(second, k, "all was done, and who waited behind a dead one waits on");
+	crew_queue_drop(q);
+	return more;
+}
+
 /* Messages that each need a segment of their own, so one is found, or given back, under the killer's eyes. */
 static bool round_large(void (*act)(void *q), size_t fill, long k)
 {
@@ -240,40 +262,51 @@ static void warm_up(void)
 	crew_queue_drop(q);
 }
 
-/* Every 10th step, from a random first one. */
+/* ---- sweeps ---- */
+
+enum { KILLS = 40 };
+
+static bool round_is_good(long k, void *arg)
+{
+	return (*(bool (**)(long k))arg)(k) && violations == 0;
+}
+
 static void kill_each_step(bool (*round)(long k))
 {
-	long stride = FAULTY ? 1 : stepper_stride(10);
+	struct sweep sweep;
 
 	warm_up();
-	for (long k = stepper_first(stride); round(k) && violations == 0; k += stride)
-		points++;
-	printf("%lu points killed at, %lu violations\n", points, violations);
+	sweep = stepper_sweep(round_is_good, &round, FAULTY ? EVERY_STEP : KILLS);
+	printf("%ld kills in %ld steps, %lu violations\n", sweep.kills, sweep.steps, violations);
 	CHECK_EQ(violations == 0, !FAULTY);
 }
 
-TEST_WITHIN(a_putter_may_die_after_any_instruction, 300)
+TEST_WITHIN(a_putter_may_die_after_any_instruction, 1800)
 {
 	kill_each_step(round_put);
 }
 #if !defined(CREW_FAULT_LOST_WAKE)
-TEST_WITHIN(a_getter_may_die_after_any_instruction, 300)
+TEST_WITHIN(a_getter_may_die_after_any_instruction, 1800)
 {
 	kill_each_step(round_get);
 }
-TEST_WITHIN(who_has_done_one_may_die_after_any_instruction, 300)
+TEST_WITHIN(who_has_done_one_may_die_after_any_instruction, 1800)
 {
 	kill_each_step(round_done);
 }
-TEST_WITHIN(who_is_about_to_sleep_may_die_after_any_instruction, 300)
+TEST_WITHIN(who_is_about_to_sleep_may_die_after_any_instruction, 1800)
 {
 	kill_each_step(round_wait);
 }
-TEST_WITHIN(a_putter_of_large_messages_may_die_after_any_instruction, 300)
+TEST_WITHIN(who_is_about_to_wait_for_all_may_die_after_any_instruction, 1800)
+{
+	kill_each_step(round_join);
+}
+TEST_WITHIN(a_putter_of_large_messages_may_die_after_any_instruction, 1800)
 {
 	kill_each_step(round_put_large);
 }
-TEST_WITHIN(a_getter_of_large_messages_may_die_after_any_instruction, 300)
+TEST_WITHIN(a_getter_of_large_messages_may_die_after_any_instruction, 1800)
 {
 	kill_each_step(round_get_large);
 }

@@ -5,6 +5,7 @@
 #include "stepper.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
@@ -20,6 +21,8 @@
 
 enum { EVERY_ONE = 1000, LOOKS = 64, SEEN_ASLEEP = 4 };
 
+static long made; /* steps, of this victim */
+
 long stepper_stride(long usual)
 {
 	long stress = (long)test_scaled(100);
@@ -30,6 +33,30 @@ long stepper_stride(long usual)
 long stepper_first(long stride)
 {
 	return (long)(test_random() % (uint64_t)stride);
+}
+
+/* A round that is never interrupted counts the steps. */
+static long stride_for(bool (*round)(long k, void *arg), void *arg, long kills)
+{
+	long stress = (long)test_scaled(100), stride;
+
+	if (stress >= EVERY_ONE || kills >= EVERY_STEP)
+		return 1;
+	(void)round(LONG_MAX, arg);
+	stride = made * 100 / (kills * stress);
+	return stride ? stride : 1;
+}
+
+struct sweep stepper_sweep(bool (*round)(long k, void *arg), void *arg, long kills)
+{
+	struct sweep sweep = { 0, 0 };
+	long stride = stride_for(round, arg, kills);
+
+	for (long k = stepper_first(stride); round(k, arg); k += stride)
+		if (++sweep.kills % (2 * kills) == 0 && stride > 1)
+			stride *= 2; /* what the dead have left behind makes the way longer */
+	sweep.steps = made;
+	return sweep;
 }
 
 pid_t stepper_fork(void (*prepare)(void *arg), void (*act)(void *arg), void *arg)
@@ -50,6 +77,7 @@ pid_t stepper_fork(void (*prepare)(void *arg), void (*act)(void *arg), void *arg
 	}
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
 	CHECK(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+	made = 0;
 	return pid;
 }
 
@@ -85,6 +113,7 @@ bool stepper_step(pid_t pid, bool (*asleep)(void *arg), void *arg)
 {
 	int status = 0;
 
+	made++;
 	CHECK_EQ(ptrace(PTRACE_SINGLESTEP, pid, 0, 0), 0L);
 	if (asleep) {
 		if (!await_step(pid, &status, asleep, arg))

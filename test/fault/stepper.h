@@ -20,6 +20,17 @@
 /* Every how manyth instruction: `usual` by default, as many times fewer as STRESS is more than 100; every one from 1000 on (test/run --long). */
 long stepper_stride(long usual);
 
+/*
+ * What a killer does over and over: round(k, arg) kills after k instructions and judges; false: the victim was through before, or what it left was wrong.
+ * As many kills as `kills` says, spread over all instructions there are, which a first round counts; as many times more as STRESS says, after every
+ * one when STRESS is 1000, or kills is EVERY_STEP. For acts of very different lengths.
+ */
+#define EVERY_STEP (1L << 40)
+struct sweep {
+	long kills, steps;
+};
+struct sweep stepper_sweep(bool (*round)(long k, void *arg), void *arg, long kills);
+
 /* Where to begin, so that many runs come by everywhere: from 0 to stride - 1. */
 long stepper_first(long stride);
 

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * scene.c: the order of events around each kill.
+ *
+ *	setup here · prepare in the victim · a sleeper lies down · k steps of the victim, roused once if it sleeps · kill · judge · everything is dropped
+ */
+#include "scene.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+enum { KILLS = 40 };
+
+void complain(struct scene *s, const char *what, int rc)
+{
+	s->violations++;
+	printf("after %ld steps: %s (%d)\n", s->k, what, rc);
+}
+
+/* ---- processes ---- */
+
+pid_t child_of(void (*body)(struct scene *s), struct scene *s)
+{
+	pid_t pid = fork();
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		body(s);
+		_exit(0);
+	}
+	return pid;
+}
+
+bool ends(pid_t pid)
+{
+	return stepper_ends(pid, PATIENCE_MS);
+}
+
+struct victim {
+	const struct part *part;
+	struct scene *scene;
+	bool roused;
+};
+
+static void prepare(void *arg)
+{
+	struct victim *v = arg;
+
+	crew_acquire(crew_lock_make()); /* a seat in the family */
+	if (v->part->before)
+		v->part->before(v->scene);
+}
+
+static void act(void *arg)
+{
+	struct victim *v = arg;
+
+	v->part->victim(v->scene);
+}
+
+/* It sleeps: it is roused, once. */
+static bool rouse(void *arg)
+{
+	struct victim *v = arg;
+
+	if (!v->part->rouse || v->roused)
+		return false;
+	v->roused = true;
+	v->part->rouse(v->scene);
+	return true;
+}
+
+static bool kill_after(const struct part *part, struct scene *s, long k)
+{
+	struct victim victim = { part, s, false };
+	pid_t pid;
+	bool more = true;
+
+	s->sleeper = 0;
+	if (part->setup)
+		part->setup(s);
+	pid = stepper_fork(prepare, act, &victim);
+
+	s->k = k;
+	if (part->sleeper) {
+		s->sleeper = child_of(part->sleeper, s);
+		for (int seen = 0; seen < 3; sched_yield())
+			seen = crew_value_load(s->begun) && stepper_state(s->sleeper) == 'S' ? seen + 1 : 0;
+	}
+	for (long i = 0; i < k && more; i++)
+		more = stepper_step(pid, rouse, &victim);
+	stepper_kill(pid);
+	part->judge(s);
+	return more;
+}
+
+static struct scene open_scene(void)
+{
+	struct scene s = { .lock = crew_lock_make(), .rlock = crew_rlock_make(), .semaphore = crew_semaphore_make(1, 0), .units = crew_semaphore_make(3, 0), .event = crew_event_make(),
+			   .away = crew_event_make(), .condition = crew_condition_make((crew_rlock){ { 0, 0 } }), .barrier = crew_barrier_make(2), .three = crew_barrier_make(3),
+			   .rwlock = crew_rwlock_make(), .a = crew_value_make(int, 0), .b = crew_value_make(int, 0), .begun = crew_value_make(int, 0) };
+
+	return s;
+}
+
+static void close_scene(struct scene *s)
+{
+	crew_drop(s->lock);
+	crew_drop(s->rlock);
+	crew_drop(s->semaphore);
+	crew_drop(s->units);
+	crew_drop(s->event);
+	crew_drop(s->away);
+	crew_drop(s->condition);
+	crew_drop(s->barrier);
+	crew_drop(s->three);
+	crew_drop(s->rwlock);
+	crew_drop(s->a);
+	crew_drop(s->b);
+	crew_drop(s->begun);
+}
+
+struct sweeping {
+	const struct part *part;
+	int violations;
+};
+
+static bool round_is_good(long k, void *arg)
+{
+	struct sweeping *sweeping = arg;
+	struct scene s = open_scene();
+	bool more = kill_after(sweeping->part, &s, k);
+
+	sweeping->violations += s.violations;
+	close_scene(&s);
+	return more && sweeping->violations == 0;
+}
+
+void kill_each_step(const struct part *part)
+{
+	struct sweeping sweeping = { part, 0 };
+	struct sweep sweep = stepper_sweep(round_is_good, &sweeping, FAULTY ? EVERY_STEP : KILLS);
+
+	printf("%ld kills in %ld steps; %d violations\n", sweep.kills, sweep.steps, sweeping.violations);
+	if (FAULTY)
+		CHECK(sweeping.violations > 0);
+	else
+		CHECK_EQ(sweeping.violations, 0);
+}
+
+/* ---- what several parts do ---- */
+
+void look_inside(struct scene *s, int rc)
+{
+	if (rc == 0 && crew_value_load(s->a) != crew_value_load(s->b))
+		complain(s, "a death in the lock went unsaid", 0);
+	if (rc == -EOWNERDEAD)
+		crew_value_store(s->b, crew_value_load(s->a));
+	if (rc != 0 && rc != -EOWNERDEAD)
+		complain(s, "the lock could not be had", rc);
+}
+
+void change_inside(struct scene *s)
+{
+	crew_value_add(s->a, 1);
+	crew_value_add(s->b, 1);
+}
+
+void notify_condition(struct scene *s)
+{
+	int rc = crew_acquire_within(s->condition, PATIENCE_MS);
+
+	if (rc == 0 || rc == -EOWNERDEAD) {
+		crew_handle_recover(s->condition);
+		crew_condition_notify(s->condition, 1);
+		crew_release(s->condition);
+	}
+}
