@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { TASKS_TIMED = 100000 };
 enum { OPTION_SCALE = 256, OPTION_HELPING, OPTION_FUTURES, OPTION_ONE_CPU, OPTION_IDLE_WORKERS };
 
 static const struct option table[] = {
@@ -24,6 +25,7 @@ static const struct option table[] = {
 	{ "workers", required_argument, NULL, 'w' },
 	{ "rounds", required_argument, NULL, 'r' },
 	{ "producers", required_argument, NULL, 'p' },
+	{ "tasks", required_argument, NULL, 't' },
 	{ "size", required_argument, NULL, 's' },
 	{ "idle-us", required_argument, NULL, 'i' },
 	{ "scale", required_argument, NULL, OPTION_SCALE },
@@ -75,6 +77,9 @@ static void set_option(struct measure_options *o, int option, const char *progra
 	case 'p':
 		o->producers = atoi(optarg);
 		break;
+	case 't':
+		o->tasks = atol(optarg);
+		break;
 	case 's':
 		o->size = atol(optarg);
 		break;
@@ -114,7 +119,7 @@ void measure_options(struct measure_options *o, int argc, char **argv)
 				       .scale = 1 };
 	while ((option = getopt_long(argc, argv, "", table, NULL)) >= 0)
 		set_option(o, option, argv[0]);
-	if (optind != argc || o->workers < 1 || o->rounds < 1 || o->producers < 1 || o->size < 1 ||
+	if (optind != argc || o->workers < 1 || o->rounds < 1 || o->producers < 1 || o->tasks < 0 || o->size < 1 ||
 	    o->scale <= 0)
 		usage(argv[0]);
 	if (o->one_cpu)
@@ -148,15 +153,20 @@ static int compare_doubles(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-double measure_quantile(double *values, size_t n, double q)
+static double sorted_quantile(const double *values, size_t n, double q)
 {
 	double position = q * (double)(n - 1);
 	size_t below = (size_t)position;
 
-	qsort(values, n, sizeof(*values), compare_doubles);
 	if (below + 1 >= n)
 		return values[n - 1];
 	return values[below] + (position - (double)below) * (values[below + 1] - values[below]);
+}
+
+double measure_quantile(double *values, size_t n, double q)
+{
+	qsort(values, n, sizeof(*values), compare_doubles);
+	return sorted_quantile(values, n, q);
 }
 
 void measure_print(const char *bench, const char *peer, int workers, const char *unit, double value)
@@ -164,6 +174,40 @@ void measure_print(const char *bench, const char *peer, int workers, const char 
 	printf("{\"bench\":\"%s\",\"peer\":\"%s\",\"workers\":%d,\"unit\":\"%s\",\"value\":%.6g}\n", bench,
 	       peer, workers, unit, value);
 	fflush(stdout);
+}
+
+void measure_latencies(const char *bench, const char *peer, int workers, double *us, size_t n)
+{
+	char tail[64];
+
+	snprintf(tail, sizeof(tail), "%.50s/p99", bench);
+	measure_print(bench, peer, workers, "us", measure_quantile(us, n, 0.5));
+	measure_print(tail, peer, workers, "us", measure_quantile(us, n, 0.99));
+	printf("{\"bench\":\"%s\",\"peer\":\"%s\",\"workers\":%d,\"unit\":\"us\",\"quantiles\":[", bench, peer, workers);
+	for (int i = 0; i <= 100; i++)
+		printf("%.4g,", sorted_quantile(us, n, i / 100.0));
+	printf("%.4g,%.4g]}\n", sorted_quantile(us, n, 0.995), sorted_quantile(us, n, 0.999));
+	fflush(stdout);
+}
+
+const char *measure_name(const struct measure_options *o, const char *bench)
+{
+	static char name[64];
+
+	if (!o->tasks)
+		return bench;
+	snprintf(name, sizeof(name), "%.8s/at %ld tasks", bench, o->tasks);
+	return name;
+}
+
+long measure_repeats(const struct measure_options *o)
+{
+	return o->tasks && o->tasks < TASKS_TIMED ? measure_scaled(o, TASKS_TIMED / o->tasks) : 1;
+}
+
+long measure_tasks(const struct measure_options *o, long n)
+{
+	return measure_scaled(o, o->tasks ? o->tasks : n);
 }
 
 void measure_require(bool ok, const char *format, ...)

@@ -9,6 +9,8 @@
  *
  *	{"bench":"T1","peer":"crew threads","workers":2,"unit":"ns/task","value":31.4}
  *
+ * Where a round has many latencies their distribution is a line more (measure_latencies()).
+ *
  * It checks the answer of each round and ends with status 1 when one is wrong: a figure of wrong answers is
  * none. Status 77 says that it does not apply here. How rounds of several programs are interleaved, and how
  * quiet the machine was, is the business of driver.py.
@@ -33,6 +35,7 @@ struct measure_options {
 	int workers;	     /* --workers */
 	int rounds;	     /* --rounds that are printed */
 	int producers;	     /* --producers: threads that submit */
+	long tasks;	     /* --tasks: of a round, instead of what the question says; the figure is named for it */
 	long size;	     /* --size: bytes of a payload */
 	long idle_us;	     /* --idle-us: pause before each ping */
 	double scale;	     /* --scale: of the amount of work; a smoke test says 0.01 */
@@ -55,6 +58,19 @@ int64_t measure_now(void);
 double measure_quantile(double *values, size_t n, double q);
 
 void measure_print(const char *bench, const char *peer, int workers, const char *unit, double value);
+
+/*
+ * The median of n latencies as `bench`, their 99th percentile as `bench`/p99, and the whole distribution, as a line with
+ * "quantiles" in place of "value": 0 %, 1 % … 100 %, then 99.5 % and 99.9 %. Sorts them.
+ */
+void measure_latencies(const char *bench, const char *peer, int workers, double *us, size_t n);
+
+/* The name of T1 or P1: as it is, or T1/at 1000 tasks with --tasks 1000. Lasts until the next call. */
+const char *measure_name(const struct measure_options *o, const char *bench);
+
+/* How often to repeat a round of --tasks so that the sum of all can be timed, and the tasks of one. */
+long measure_repeats(const struct measure_options *o);
+long measure_tasks(const struct measure_options *o, long n);
 
 /* End with status 1 and a sentence on stderr unless ok. */
 void measure_require(bool ok, const char *format, ...) __attribute__((format(printf, 2, 3)));

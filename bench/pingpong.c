@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * pingpong.c: how long from a submit to its result, one at a time? T2 on threads, P2 on processes: the median
- * and the 99th percentile over the pings of a round.
+ * pingpong.c: how long from a submit to its result, one at a time? T2 on threads, P2 on processes: the median,
+ * the 99th percentile and the distribution over the pings of a round.
  *
  *	T2, P2			one after the other: everybody is awake
  *	T2/cold, P2/cold	--idle-us 2000: the worker sleeps when the ping comes
@@ -37,7 +37,7 @@ static void round_of(crew_executor *ex, const struct measure_options *o, double 
 int main(int argc, char **argv)
 {
 	struct measure_options o;
-	char bench[32], tail[32];
+	char bench[32];
 	double *us;
 	long n;
 
@@ -47,16 +47,12 @@ int main(int argc, char **argv)
 	measure_require(us != NULL, "out of memory");
 	snprintf(bench, sizeof(bench), "%s%s%s", backend_bench(&o, "T2", "P2"), o.idle_us ? "/cold" : "",
 		 o.one_cpu ? "/one-cpu" : "");
-	snprintf(tail, sizeof(tail), "%.20s/p99", bench);
 	CREW_SCOPE (ex, backend_open(&o)) {
 		backend_check(ex);
 		round_of(ex, &o, us, n);
 		for (int round = 0; round < o.rounds; round++) {
 			round_of(ex, &o, us, n);
-			measure_print(bench, backend_peer(&o), o.workers, "us",
-				      measure_quantile(us, (size_t)n, 0.5));
-			measure_print(tail, backend_peer(&o), o.workers, "us",
-				      measure_quantile(us, (size_t)n, 0.99));
+			measure_latencies(bench, backend_peer(&o), o.workers, us, (size_t)n);
 		}
 	}
 	free(us);

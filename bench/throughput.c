@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * throughput.c: what does a task cost from submit to result? T1 (one producer, threads), T4 (four), P1
- * (processes), and with 16 workers on a small machine P7.
+ * (processes), and with 16 workers on a small machine P7. With --tasks the same for another number of them, as
+ * often as it takes to time it: does a task's cost grow with the work?
  *
  * Each producer, a thread outside the pool, submits its share of tasks that do next to nothing, a future
  * each, then takes every result in the order of submission. The time is that of all producers together, from
@@ -59,7 +60,7 @@ static int64_t run_threads(struct producer *producers, int n, pthread_barrier_t 
 }
 
 /* One producer is the calling thread: it need not be started. */
-static double round_of(struct producer *producers, int n, pthread_barrier_t *start)
+static double once(struct producer *producers, int n, pthread_barrier_t *start)
 {
 	int64_t begin = measure_now(), time;
 	long wrong = 0, tasks = 0;
@@ -78,20 +79,32 @@ static double round_of(struct producer *producers, int n, pthread_barrier_t *sta
 	return (double)time / (double)tasks;
 }
 
+/* The median of so many. */
+static double round_of(struct producer *producers, int n, pthread_barrier_t *start, double *ns, long repeats)
+{
+	for (long i = 0; i < repeats; i++)
+		ns[i] = once(producers, n, start);
+	return measure_quantile(ns, (size_t)repeats, 0.5);
+}
+
 int main(int argc, char **argv)
 {
 	struct measure_options o;
 	pthread_barrier_t start;
 	struct producer *producers;
 	const char *bench;
+	long repeats;
+	double *ns;
 
 	measure_options(&o, argc, argv);
-	bench = backend_bench(&o, o.producers == 1 ? "T1" : "T4", o.producers == 1 ? "P1" : "P1/producers");
+	bench = measure_name(&o, backend_bench(&o, o.producers == 1 ? "T1" : "T4", o.producers == 1 ? "P1" : "P1/producers"));
+	repeats = measure_repeats(&o);
+	ns = calloc((size_t)repeats, sizeof(*ns));
 	producers = calloc((size_t)o.producers, sizeof(*producers));
-	measure_require(producers && pthread_barrier_init(&start, NULL, (unsigned)o.producers + 1) == 0,
+	measure_require(ns && producers && pthread_barrier_init(&start, NULL, (unsigned)o.producers + 1) == 0,
 			"out of memory");
 	CREW_SCOPE (ex, backend_open(&o)) {
-		long n = measure_scaled(&o, (backend_is(&o, "processes") ? 200000 : 1000000) / o.producers);
+		long n = measure_tasks(&o, (backend_is(&o, "processes") ? 200000 : 1000000) / o.producers);
 
 		backend_check(ex);
 		for (int i = 0; i < o.producers; i++) {
@@ -99,14 +112,15 @@ int main(int argc, char **argv)
 			producers[i].futures = calloc((size_t)n, sizeof(crew_future *));
 			measure_require(producers[i].futures != NULL, "out of memory");
 		}
-		round_of(producers, o.producers, &start);
+		once(producers, o.producers, &start);
 		for (int round = 0; round < o.rounds; round++)
 			measure_print(bench, backend_peer(&o), o.workers, "ns/task",
-				      round_of(producers, o.producers, &start));
+				      round_of(producers, o.producers, &start, ns, repeats));
 		for (int i = 0; i < o.producers; i++)
 			free(producers[i].futures);
 	}
 	pthread_barrier_destroy(&start);
 	free(producers);
+	free(ns);
 	return 0;
 }

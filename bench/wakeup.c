@@ -41,10 +41,7 @@ int main(int argc, char **argv)
 		round_of(ex, us, 1);
 		for (int round = 0; round < o.rounds; round++) {
 			round_of(ex, us, n);
-			measure_print(backend_bench(&o, "T10", "T10/processes"), backend_peer(&o), o.workers,
-				      "us", measure_quantile(us, n, 0.5));
-			measure_print(backend_bench(&o, "T10/p99", "T10/processes/p99"), backend_peer(&o),
-				      o.workers, "us", measure_quantile(us, n, 0.99));
+			measure_latencies(backend_bench(&o, "T10", "T10/processes"), backend_peer(&o), o.workers, us, n);
 		}
 	}
 	return 0;

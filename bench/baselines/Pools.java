@@ -28,6 +28,7 @@ public class Pools {
 	static String bench = "T1", pool = "fixed";
 	static int workers = 2, rounds = 1;
 	static double scale = 1;
+	static long tasks; /* --tasks: of a round of T1, instead of a million; short rounds are repeated */
 	static boolean forkJoin, idleWorkers;
 	static long idleUs;
 
@@ -171,6 +172,19 @@ public class Pools {
 		return values[below] + (position - below) * (values[below + 1] - values[below]);
 	}
 
+	/* See measure_latencies() in measure.h. */
+	static void printLatencies(double[] us) {
+		StringBuilder line = new StringBuilder();
+
+		print(bench, "us", quantile(us, 0.5));
+		print(bench + "/p99", "us", quantile(us, 0.99));
+		for (int i = 0; i <= 100; i++)
+			line.append(String.format(Locale.ROOT, "%.4g,", quantile(us, i / 100.0)));
+		line.append(String.format(Locale.ROOT, "%.4g,%.4g", quantile(us, 0.995), quantile(us, 0.999)));
+		System.out.printf(Locale.ROOT, "{\"bench\":\"%s\",\"peer\":\"%s\",\"workers\":%d,\"unit\":\"us\",\"quantiles\":[%s]}%n", bench,
+				forkJoin ? "Java ForkJoinPool" : "Java fixed pool", workers, line);
+	}
+
 	static int scaled(long n) {
 		return (int) Math.max(1, n * scale);
 	}
@@ -198,6 +212,24 @@ public class Pools {
 		} catch (Exception e) {
 			require(false, e.toString());
 		}
+	}
+
+	static void askGrowth(ExecutorService ex) throws Exception {
+		int n = scaled(tasks), repeats = scaled(Math.max(1, 100000 / tasks)), warmUp = tasks > 1000000 ? 1 : 3 * WARM_UP;
+		Future<?>[] futures = new Future<?>[n];
+
+		bench += "/at " + tasks + " tasks";
+		sample("ns/task", warmUp, () -> {
+			double[] ns = new double[repeats];
+
+			System.gc();
+			for (int i = 0; i < repeats; i++) {
+				long begin = System.nanoTime();
+				produce(ex, futures, 0);
+				ns[i] = (double) (System.nanoTime() - begin) / n;
+			}
+			return quantile(ns, 0.5);
+		});
 	}
 
 	static void askSubmit(ExecutorService ex, int producers) throws Exception {
@@ -265,8 +297,7 @@ public class Pools {
 		idleUs = cold;
 		for (int i = 0; i < rounds; i++) {
 			double[] us = pings(ex, n, waking);
-			print(bench, "us", quantile(us, 0.5));
-			print(bench + "/p99", "us", quantile(us, 0.99));
+			printLatencies(us);
 		}
 	}
 
@@ -424,7 +455,12 @@ public class Pools {
 	/* False: not for this pool. */
 	static boolean ask(ExecutorService ex) throws Exception {
 		switch (bench) {
-		case "T1" -> askSubmit(ex, 1);
+		case "T1" -> {
+			if (tasks > 0)
+				askGrowth(ex);
+			else
+				askSubmit(ex, 1);
+		}
 		case "T4" -> askSubmit(ex, 4);
 		case "T2", "T2/cold", "T2/one-cpu" -> askLatency(ex, false);
 		case "T10" -> askLatency(ex, true);
@@ -456,6 +492,7 @@ public class Pools {
 			case "--workers" -> workers = Integer.parseInt(args[++i]);
 			case "--rounds" -> rounds = Integer.parseInt(args[++i]);
 			case "--scale" -> scale = Double.parseDouble(args[++i]);
+			case "--tasks" -> tasks = Long.parseLong(args[++i]);
 			case "--idle-us" -> idleUs = Long.parseLong(args[++i]);
 			case "--idle-workers" -> idleWorkers = true;
 			default -> require(false, "unknown option " + args[i]);

@@ -7,10 +7,12 @@
  *	T2/line, P2/line	the same, spinning for ever: one round trip of a cache line
  *	…/cold, …/one-cpu	the other side sleeps; both share a CPU. No spinning: a bare futex
  *	T3			fib() by plain calls
- *	T9			create and join so many threads; P4: fork and reap so many processes
+ *	P2			also by two pipes and by two eventfds, one system call to write and one to read on each side
+ *	T9			create and join so many threads; P4: fork and reap so many processes; M1: one
  *	T10			futex wake to running
  *	P3			memcpy of --size bytes there and back
  */
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -18,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -118,8 +121,83 @@ static void rally(const struct measure_options *o, bool process)
 		waitpid(pid, NULL, 0);
 	else
 		pthread_join(thread, NULL);
-	measure_print(o->bench, "limit", 1, "us", measure_quantile(wake ? wake_us : us, (size_t)n, 0.5));
+	measure_latencies(o->bench, "limit", 1, wake ? wake_us : us, (size_t)n);
 	munmap(t, sizeof(*t));
+	free(us);
+}
+
+/* What goes to and fro is one word in a descriptor: of a pipe, of an eventfd. */
+struct channel {
+	const char *peer;
+	int there[2], back[2]; /* read, write */
+};
+
+static struct channel channel_open(bool event)
+{
+	struct channel c = { event ? "limit: eventfd" : "limit: pipe", { -1, -1 }, { -1, -1 } };
+
+	if (event) {
+		c.there[0] = c.there[1] = eventfd(0, EFD_CLOEXEC);
+		c.back[0] = c.back[1] = eventfd(0, EFD_CLOEXEC);
+	} else {
+		measure_require(pipe2(c.there, O_CLOEXEC) == 0 && pipe2(c.back, O_CLOEXEC) == 0, "no pipe");
+	}
+	measure_require(c.there[0] >= 0 && c.back[0] >= 0, "no descriptors");
+	return c;
+}
+
+static void channel_close(const struct channel *c)
+{
+	close(c->there[0]);
+	close(c->back[0]);
+	if (c->there[1] != c->there[0]) {
+		close(c->there[1]);
+		close(c->back[1]);
+	}
+}
+
+static void carry(int fd, uint64_t x)
+{
+	measure_require(write(fd, &x, sizeof(x)) == sizeof(x), "a word was not written");
+}
+
+static uint64_t fetch(int fd)
+{
+	uint64_t x = 0;
+
+	measure_require(read(fd, &x, sizeof(x)) == sizeof(x), "a word was not read");
+	return x;
+}
+
+static void round_trips(const struct measure_options *o, bool event)
+{
+	long n = measure_scaled(o, o->idle_us ? COLD_PINGS : PINGS);
+	double *us = calloc((size_t)n, sizeof(*us));
+	struct channel c = channel_open(event);
+	int status = 1;
+	pid_t pid = fork();
+
+	measure_require(us && pid >= 0, "no memory, no process");
+	for (long i = 0; pid == 0 && i < n; i++)
+		carry(c.back[1], fetch(c.there[0]) + 1);
+	if (pid == 0)
+		_exit(0);
+	for (long i = 0; i < n; i++) {
+		int64_t begin;
+		uint64_t x;
+
+		if (o->idle_us)
+			measure_pause(o->idle_us * 1000);
+		begin = measure_now();
+		carry(c.there[1], (uint64_t)i + 1);
+		x = fetch(c.back[0]);
+		us[i] = (double)(measure_now() - begin) / 1e3;
+		measure_require(x == (uint64_t)i + 2, "a word came back wrong");
+	}
+	waitpid(pid, &status, 0);
+	measure_require(status == 0, "the other side failed");
+	measure_latencies(o->bench, c.peer, 1, us, (size_t)n);
+	channel_close(&c);
 	free(us);
 }
 
@@ -164,19 +242,19 @@ static void create_and_join(const struct measure_options *o)
 	measure_print(o->bench, "limit", o->workers, "us", measure_quantile(us, RUNS, 0.5));
 }
 
-static void fork_and_reap(const struct measure_options *o)
+static double fork_and_reap(int count)
 {
 	enum { RUNS = 50 };
 	double ms[RUNS];
-	pid_t pids[o->workers];
+	pid_t pids[count];
 
 	for (int run = 0; run < RUNS; run++) {
 		int64_t begin = measure_now();
 
-		for (int i = 0; i < o->workers; i++)
+		for (int i = 0; i < count; i++)
 			if ((pids[i] = fork()) == 0)
 				_exit(i);
-		for (int i = 0; i < o->workers; i++) {
+		for (int i = 0; i < count; i++) {
 			int status;
 
 			measure_require(waitpid(pids[i], &status, 0) == pids[i] && WEXITSTATUS(status) == i,
@@ -184,7 +262,7 @@ static void fork_and_reap(const struct measure_options *o)
 		}
 		ms[run] = (double)(measure_now() - begin) / 1e6;
 	}
-	measure_print(o->bench, "limit", o->workers, "ms", measure_quantile(ms, RUNS, 0.5));
+	return measure_quantile(ms, RUNS, 0.5);
 }
 
 static void copy(const struct measure_options *o)
@@ -211,6 +289,15 @@ static void copy(const struct measure_options *o)
 	free(out);
 }
 
+static void rally_processes(const struct measure_options *o)
+{
+	rally(o, true);
+	if (strstr(o->bench, "/line"))
+		return;
+	round_trips(o, false);
+	round_trips(o, true);
+}
+
 static bool answer(const struct measure_options *o)
 {
 	const char *b = o->bench;
@@ -218,13 +305,15 @@ static bool answer(const struct measure_options *o)
 	if (strncmp(b, "T2", 2) == 0 || strcmp(b, "T10") == 0)
 		rally(o, false);
 	else if (strncmp(b, "P2", 2) == 0)
-		rally(o, true);
+		rally_processes(o);
 	else if (strcmp(b, "T3") == 0)
 		plain_calls(o);
 	else if (strcmp(b, "T9") == 0)
 		create_and_join(o);
 	else if (strcmp(b, "P4") == 0)
-		fork_and_reap(o);
+		measure_print(b, "limit", o->workers, "ms", fork_and_reap(o->workers));
+	else if (strcmp(b, "M1") == 0)
+		measure_print(b, "limit", 1, "us", 1e3 * fork_and_reap(1));
 	else if (strncmp(b, "P3", 2) == 0)
 		copy(o);
 	else

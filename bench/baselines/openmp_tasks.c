@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * openmp_tasks.c: OpenMP as gcc has it (libgomp). Its tasks belong to a parallel region whose threads all
+ * openmp_tasks.c: OpenMP as gcc (libgomp) or clang (libomp) has it, whichever compiles this. Its tasks belong to a parallel region whose threads all
  * take part, so there is no producer outside and no future: it is asked what it is made for, fork/join (T3),
  * small tasks (T5) and loops (T6).
  */
@@ -68,7 +68,13 @@ static uint64_t spin(long tasks, long spins)
 	return sum;
 }
 
-const struct peer peer = { .name = "OpenMP (gcc)",
+#ifdef __clang__
+#define COMPILER "clang"
+#else
+#define COMPILER "gcc"
+#endif
+
+const struct peer peer = { .name = "OpenMP (" COMPILER ")",
 			   .open = open_pool,
 			   .close = close_pool,
 			   .fib = fib,

@@ -91,6 +91,22 @@ class MultiprocessingPool:
         self.pool.terminate()
 
 
+def quantile(values, q):
+    values.sort()
+    position = q * (len(values) - 1)
+    below = int(position)
+    if below + 1 >= len(values):
+        return values[-1]
+    return values[below] + (position - below) * (values[below + 1] - values[below])
+
+
+def growth_round(pool, tasks, scale):
+    """The median of as many rounds as it takes to time them; see measure_repeats() in measure.h."""
+    rounds = max(1, int(10000 / tasks * scale))
+    costs = [value for _ in range(rounds) for _, _, value in submit_round(pool, max(1, int(tasks * scale)))]
+    yield f"/at {tasks} tasks", "ns/task", statistics.median(costs)
+
+
 def submit_round(pool, n):
     begin = time.perf_counter_ns()
     futures = [pool.submit(increment, i) for i in range(n)]
@@ -110,6 +126,8 @@ def ping_round(pool, n, idle_us):
         times.append((time.perf_counter_ns() - begin) / 1000)
         require(y == i + 1, "a ping is wrong")
     yield "", "us", statistics.median(times)
+    yield "/p99", "us", quantile(times, 0.99)
+    yield "", "us", [quantile(times, q) for q in [i / 100 for i in range(101)] + [0.995, 0.999]]
 
 
 def payload_round(pool, n, size):
@@ -180,6 +198,8 @@ def rounds_of(options):
     """The generator of one round of the question, given the pool; None: not for this peer."""
     question, scale = options.bench.split("/")[0], options.scale
     threads = options.pool == "threads"
+    if question in ("T1", "P1") and threads == (question == "T1") and options.tasks:
+        return lambda pool: growth_round(pool, options.tasks, scale)
     if question in ("T1", "P1") and threads == (question == "T1"):
         return lambda pool: submit_round(pool, max(1, int((100000 if threads else 20000) * scale)))
     if question in ("T2", "P2") and threads == (question == "T2"):
@@ -197,8 +217,12 @@ def report(options, tail, unit, value):
     name = NAMES[options.pool]
     if options.start != "fork":
         name += f" ({options.start})"
-    print(json.dumps({"bench": options.bench + tail, "peer": name, "workers": options.workers, "unit": unit,
-                      "value": round(value, 6)}), flush=True)
+    record = {"bench": options.bench + tail, "peer": name, "workers": options.workers, "unit": unit}
+    if isinstance(value, list):
+        record["quantiles"] = [round(v, 3) for v in value]
+    else:
+        record["value"] = round(value, 6)
+    print(json.dumps(record), flush=True)
 
 
 def main():
@@ -209,6 +233,7 @@ def main():
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--scale", type=float, default=1)
+    parser.add_argument("--tasks", type=int, default=0)
     parser.add_argument("--size", type=int, default=65536)
     parser.add_argument("--idle-us", type=int, default=0)
     parser.add_argument("--one-cpu", action="store_true")

@@ -48,7 +48,7 @@ static void *producer_thread(void *arg)
 	return NULL;
 }
 
-static double submit_round(struct producer *producers, int n, pthread_barrier_t *start)
+static double submit_once(struct producer *producers, int n, pthread_barrier_t *start)
 {
 	int64_t begin = measure_now(), time;
 	long wrong = 0, tasks = 0;
@@ -72,23 +72,32 @@ static double submit_round(struct producer *producers, int n, pthread_barrier_t 
 	return (double)time / (double)tasks;
 }
 
+static double submit_round(struct producer *producers, int n, pthread_barrier_t *start, double *ns, long repeats)
+{
+	for (long i = 0; i < repeats; i++)
+		ns[i] = submit_once(producers, n, start);
+	return measure_quantile(ns, (size_t)repeats, 0.5);
+}
+
 static void ask_submit(const struct measure_options *o)
 {
 	int count = strcmp(o->bench, "T4") == 0 ? 4 : 1;
-	long n = measure_scaled(o, 1000000 / count);
+	long n = measure_tasks(o, 1000000 / count), repeats = measure_repeats(o);
+	double *ns = calloc((size_t)repeats, sizeof(*ns));
 	struct producer producers[4];
 	pthread_barrier_t start;
 
-	pthread_barrier_init(&start, NULL, (unsigned)count + 1);
+	measure_require(ns && pthread_barrier_init(&start, NULL, (unsigned)count + 1) == 0, "out of memory");
 	for (int i = 0; i < count; i++) {
 		producers[i] = (struct producer){ .start = &start, .n = n, .first = n * i };
 		producers[i].futures = calloc((size_t)n, sizeof(struct peer_future *));
 		measure_require(producers[i].futures != NULL, "out of memory");
 	}
-	submit_round(producers, count, &start);
+	submit_once(producers, count, &start);
 	for (int round = 0; round < o->rounds; round++)
-		measure_print(o->bench, peer.name, o->workers, "ns/task",
-			      submit_round(producers, count, &start));
+		measure_print(measure_name(o, o->bench), peer.name, o->workers, "ns/task",
+			      submit_round(producers, count, &start, ns, repeats));
+	free(ns);
 	for (int i = 0; i < count; i++)
 		free(producers[i].futures);
 }
@@ -131,15 +140,6 @@ static void wake(double *us, long n, long idle_us)
 	}
 }
 
-static void print_latencies(const struct measure_options *o, double *us, long n)
-{
-	char tail[64];
-
-	snprintf(tail, sizeof(tail), "%s/p99", o->bench);
-	measure_print(o->bench, peer.name, o->workers, "us", measure_quantile(us, (size_t)n, 0.5));
-	measure_print(tail, peer.name, o->workers, "us", measure_quantile(us, (size_t)n, 0.99));
-}
-
 static void ask_latency(const struct measure_options *o)
 {
 	bool waking = strcmp(o->bench, "T10") == 0;
@@ -153,7 +153,7 @@ static void ask_latency(const struct measure_options *o)
 	ping(us, n, 0);
 	for (int round = 0; round < o->rounds; round++) {
 		(waking ? wake : ping)(us, n, idle_us);
-		print_latencies(o, us, n);
+		measure_latencies(o->bench, peer.name, o->workers, us, (size_t)n);
 	}
 	free(us);
 }

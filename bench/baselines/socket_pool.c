@@ -308,18 +308,27 @@ static double submit_round(long n)
 
 static void submit_rounds(const struct measure_options *o, const char *name, long n)
 {
+	long repeats = measure_repeats(o);
+	double *ns = calloc((size_t)repeats, sizeof(*ns));
+
+	measure_require(ns != NULL, "out of memory");
 	open_pool(o->workers, 32);
 	submit_round(n);
-	for (int round = 0; round < o->rounds; round++)
-		measure_print(o->bench, name, o->workers, "ns/task", submit_round(n));
+	for (int round = 0; round < o->rounds; round++) {
+		for (long i = 0; i < repeats; i++)
+			ns[i] = submit_round(n);
+		measure_print(measure_name(o, o->bench), name, o->workers, "ns/task", measure_quantile(ns, (size_t)repeats, 0.5));
+	}
 	close_pool();
+	free(ns);
 }
 
 static void ask_submit(const struct measure_options *o)
 {
-	long n = measure_scaled(o, 200000);
+	long n = measure_tasks(o, 200000);
 
 	futures = calloc((size_t)n, sizeof(*futures));
+	measure_require(futures != NULL, "out of memory");
 	submit_rounds(o, peer_name, n);
 	batching = true;
 	submit_rounds(o, "socketpair pool, batched", n);
@@ -346,8 +355,7 @@ static void ask_pingpong(const struct measure_options *o)
 			measure_require(futures[0].y == i + 1, "ping %ld is wrong", i);
 		}
 		if (round >= 0)
-			measure_print(o->bench, peer_name, o->workers, "us",
-				      measure_quantile(us, (size_t)n, 0.5));
+			measure_latencies(o->bench, peer_name, o->workers, us, (size_t)n);
 	}
 	close_pool();
 	free(us);
