@@ -18,6 +18,7 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "base/cpu.h"
 
 static int affinity_count(void)
 {
@@ -161,4 +162,16 @@ int crew_cpu_count(void)
 	int n = quota < affinity ? quota : affinity;
 
 	return n < 1 ? 1 : n;
+}
+
+bool crew__cpu_to_spare(void)
+{
+	static uint32_t count; /* the same for all who write it */
+	uint32_t n = ck_pr_load_32(&count);
+
+	if (n == 0) {
+		n = (uint32_t)crew_cpu_count();
+		ck_pr_store_32(&count, n);
+	}
+	return n > 1;
 }

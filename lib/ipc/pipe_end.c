@@ -49,6 +49,7 @@ static void after_fork_child(void)
 
 		e->refs = 1; /* calls of other threads went with them */
 		e->made = false;
+		e->inherited = true;
 		pthread_mutex_init(&e->sending, NULL);
 		pthread_mutex_init(&e->receiving, NULL);
 		crew__parcel_drop(&e->waiting); /* the parent's */
@@ -120,7 +121,6 @@ static struct pipe_end *end_new(int fd, crew_handle handle, uint32_t flags)
 	e->fd = fd;
 	e->flags = flags;
 	e->ino = st.st_ino;
-	e->pid = getpid();
 	e->refs = 1;
 	pthread_mutex_init(&e->sending, NULL);
 	pthread_mutex_init(&e->receiving, NULL);
@@ -157,11 +157,11 @@ static bool still_there(struct pipe_end *e)
 {
 	struct stat st;
 
-	if (e->pid == getpid())
+	if (!e->inherited)
 		return true;
 	if (fstat(e->fd, &st) || !S_ISSOCK(st.st_mode) || st.st_ino != e->ino)
 		return false;
-	e->pid = getpid();
+	e->inherited = false;
 	return true;
 }
 
@@ -173,7 +173,7 @@ static struct pipe_end *get_from_table(crew_handle handle, bool *ret_inherited)
 	lock();
 	at = find(handle);
 	e = *at;
-	*ret_inherited = e && e->pid != getpid();
+	*ret_inherited = e && e->inherited;
 	if (e && !still_there(e)) {
 		e->fd = -1; /* somebody else's by now */
 		take_out(at);

@@ -42,10 +42,11 @@ struct pipe_end {
 	struct pipe_end *next;
 	/* guarded by the table */
 	uint32_t refs; /* of the table, and of calls that go on */
-	pid_t pid;     /* that has looked at ino */
+	bool inherited; /* by a fork, and not used here since: nobody has looked at ino */
 	bool made;     /* here: we lend it */
 	bool lent;     /* somebody has a copy */
 	uint64_t given; /* until when it may still be fetched; 0: it was not given away */
+	uint32_t patience; /* ns that a receiver looks again and again before it sleeps; learnt. Any thread, a guess */
 	/* one at a time */
 	pthread_mutex_t sending, receiving;
 	bool broken; /* a stream's frame was cut: nothing can be sent any more; guarded by sending */

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/futex.h"
 #include "core/context.h"
 #include "ipc/queue_memory.h"
@@ -91,25 +92,13 @@ static bool room_or_end(const struct queue *q, const struct vigil *v)
 	return load_acquire_32(&q->finished) || load_acquire_32(&q->strand.got) != v->got;
 }
 
-static bool free_cpu(void)
-{
-	static uint32_t count; /* a cache: of the machine, not of a queue; the same for all who write it */
-	uint32_t n = ck_pr_load_32(&count);
-
-	if (n == 0) {
-		n = (uint32_t)crew_cpu_count();
-		ck_pr_store_32(&count, n);
-	}
-	return n > 1;
-}
-
 static bool spin(struct queue *q, const struct vigil *v, uint64_t deadline)
 {
 	uint32_t patience = ck_pr_load_32(v->patience);
 	uint64_t start = crew__now(), now = start;
 	bool probe = (start & 0xf00) == 0; /* one in 16: has the other side become quick? */
 
-	if (!free_cpu())
+	if (!crew__cpu_to_spare())
 		return false;
 	if (probe)
 		patience = PATIENCE_MOST;
