@@ -432,7 +432,7 @@ bool crew__errands_take(struct process_executor *p)
 
 	if (likely(!crew__ring_any(p->ring.rw->offering, &p->ring)))
 		return false;
-	while (found && idle(p)) {
+	for (uint32_t round = 0; found && round < ERRANDS && idle(p); round++) { /* one that offers without end must not hold us up */
 		found = false;
 		for (uint32_t i = 0; i < workers && idle(p); i++) {
 			p->errand_turn = (p->errand_turn + 1) % workers;
