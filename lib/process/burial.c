@@ -159,9 +159,11 @@ static bool bury_entries(struct process_executor *p, uint32_t worker, struct cau
 
 /* ---- a worker's end ---- */
 
-int crew__seat_kill(const struct seat *seat, int signal)
+int crew__seat_kill(struct process_executor *p, const struct seat *seat, int signal)
 {
-	return seat->pidfd >= 0 && syscall(SYS_pidfd_send_signal, seat->pidfd, signal, NULL, 0) == 0 ? 0 : -errno;
+	if (seat->pidfd < 0 || crew__deprived(p))
+		return -EBADF;
+	return syscall(SYS_pidfd_send_signal, seat->pidfd, signal, NULL, 0) ? -errno : 0;
 }
 
 void crew__condemn(struct process_executor *p, uint32_t worker, int code)
@@ -171,7 +173,7 @@ void crew__condemn(struct process_executor *p, uint32_t worker, int code)
 	if (seat->state != SEAT_ALIVE || seat->condemned)
 		return;
 	seat->condemned = code;
-	crew__seat_kill(seat, SIGKILL);
+	crew__seat_kill(p, seat, SIGKILL);
 }
 
 void crew__wake_workers(struct process_executor *p)

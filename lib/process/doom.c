@@ -37,9 +37,9 @@ static void dismiss(struct process_executor *p, uint32_t worker, int code)
 		return;
 	seat->kill_at = crew__now() + p->grace;
 	if (crew__timetable_push(p, seat->kill_at, appointment_of_seat(worker)))
-		crew__seat_kill(seat, SIGTERM);
+		crew__seat_kill(p, seat, SIGTERM);
 	else
-		crew__seat_kill(seat, SIGKILL);
+		crew__seat_kill(p, seat, SIGKILL);
 }
 
 /* The CAS that decides. The worker; -1: the task does not run, or there is nobody to kill: then a burial or the sweep has the last word on it. */
@@ -282,7 +282,7 @@ int crew__process_signal(crew_executor *ex, int signal)
 
 	pthread_mutex_lock(&p->lock);
 	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
-		count += p->seats[i].state == SEAT_ALIVE && crew__seat_kill(&p->seats[i], signal) == 0;
+		count += p->seats[i].state == SEAT_ALIVE && crew__seat_kill(p, &p->seats[i], signal) == 0;
 	pthread_mutex_unlock(&p->lock);
 	return count;
 }

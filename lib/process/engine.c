@@ -9,7 +9,8 @@
  *	timer          the sweep, while anything is outstanding
  *	alarm          deadlines and kills, see timetable.c
  *
- * It runs no code of the user's: a callback may block, and then nobody would bury. While nothing is outstanding it sleeps for good.
+ * It runs no code of the user's: a callback may block, and then nobody would bury. While nothing is outstanding it sleeps, and looks once a minute
+ * whether its descriptors are its own still (loss.c).
  *
  * Logs are hints: a worker notes each ticket it finished, after the word said so, so that a ticket found here unnoted needs no further look: whoever sets a
  * note later finds the word FINISHED and settles it there and then.
@@ -27,11 +28,26 @@
 #include "core/service.h"
 #include "process/process_executor.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#define ADDRESS_SANITIZER
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ADDRESS_SANITIZER
+#endif
+#endif
+#ifdef ADDRESS_SANITIZER
+void __asan_handle_no_return(void);
+#endif
+
+/* While tasks are under way the timer wakes the engine more often than the first of these, unless the program has closed it. */
+enum { PATIENCE_MS = 1000, IDLE_MS = 60000 };
+
 void crew__ring_engine(struct process_executor *p)
 {
 	uint64_t one = 1;
 
-	(void)!write(p->bell, &one, sizeof one);
+	if (!crew__deprived(p))
+		(void)!write(p->bell, &one, sizeof one);
 }
 
 /* ---- the timer ---- */
@@ -45,7 +61,7 @@ static void set_timer(struct process_executor *p, int ms)
 
 void crew__keep_ticking(struct process_executor *p)
 {
-	if (p->ticking)
+	if (p->ticking || crew__deprived(p))
 		return;
 	p->ticking = true;
 	set_timer(p, TICK_FAST_MS);
@@ -124,6 +140,7 @@ static bool collect_logs(struct process_executor *p)
 		tail = p->tail;
 	more |= batch.n == BATCH_ITEMS;
 	any = batch.n || tail || more;
+	p->patience = p->ticking ? PATIENCE_MS : IDLE_MS;
 	pthread_mutex_unlock(&p->lock);
 	if (tail)
 		crew__ring_published(&p->ring, tail);
@@ -241,7 +258,7 @@ static void handle(struct process_executor *p, uint32_t from)
 /* Sleep until somebody rings. Pairs with ring_parked_engine (process_worker.c): either it sees the flag, or we see what it did. */
 static int park(struct process_executor *p, struct epoll_event *events, int n)
 {
-	int ready, timeout = -1;
+	int ready, timeout = -1, cancel;
 
 	ck_pr_store_32(&p->ring.pub->engine_parked, 1);
 	ck_pr_fence_memory();
@@ -251,25 +268,51 @@ static int park(struct process_executor *p, struct epoll_event *events, int n)
 		timeout = 0;
 	if (collect_logs(p) || ck_pr_load_32(&p->stop_engine))
 		timeout = 0;
-	ready = epoll_wait(p->epoll, events, n, timeout);
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &cancel); /* by crew__engine_stop: it may be that nothing else can wake us */
+	ready = epoll_wait(p->epoll, events, n, timeout < 0 ? p->patience : 0);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	if (ready < 0 && errno != EINTR)
+		ck_pr_store_32(&p->deprived, 1);
 	ck_pr_store_32(&p->ring.pub->engine_parked, 0);
 	return ready;
 }
 
-static void *engine_thread(void *arg)
+/* AddressSanitizer does not see frames go that a cancel unwinds, and would complain of whatever comes to lie there. */
+static void unwound(void *unused)
 {
-	struct process_executor *p = arg;
+	(void)unused;
+#ifdef ADDRESS_SANITIZER
+	__asan_handle_no_return();
+#endif
+}
+
+static void run(struct process_executor *p)
+{
 	struct epoll_event events[16];
 
-	pthread_setname_np(pthread_self(), "crew-engine");
-	crew__output_begin(p);
 	while (!ck_pr_load_32(&p->stop_engine)) {
 		int n = park(p, events, 16);
 
+		if (unlikely(crew__deprived(p))) {
+			crew__abandon(p);
+			return;
+		}
 		for (int i = 0; i < n; i++)
 			handle(p, events[i].data.u32);
 	}
 	crew__output_end(p);
+}
+
+static void *engine_thread(void *arg)
+{
+	int cancel;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	pthread_setname_np(pthread_self(), "crew-engine");
+	pthread_cleanup_push(unwound, NULL);
+	crew__output_begin(arg);
+	run(arg);
+	pthread_cleanup_pop(0);
 	return NULL;
 }
 
@@ -315,6 +358,8 @@ void crew__engine_stop(struct process_executor *p)
 		return;
 	ck_pr_store_32(&p->stop_engine, 1);
 	crew__ring_engine(p);
+	if (crew__deprived(p))
+		pthread_cancel(p->engine); /* if it sleeps, or else when it would */
 	crew__service_join(p->engine);
 	p->engine_started = false;
 }

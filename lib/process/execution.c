@@ -46,6 +46,8 @@ int crew__execution_check(void)
 {
 	if (!load_acquire_32(&program.ready)) /* pairs with the release in note_program */
 		return CREW_EINIT;
+	if (crew__family_fd() == -EBADF)
+		return -EBADF; /* the program has closed it, and what is executed could not be of the family */
 	return access(PROGRAM, X_OK) ? -errno : 0;
 }
 

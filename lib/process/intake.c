@@ -325,7 +325,7 @@ static int take_in(struct process_executor *p, crew_future *f, const struct job 
 	struct annex *a = annex_of(f);
 	int priority = a ? a->priority : 0;
 
-	if (unlikely(p->failed))
+	if (unlikely(p->failed || (!p->ticking && crew__deprived(p))))
 		return CREW_EBROKEN;
 	if (unlikely(a && a->deadline != NEVER) && !crew__timetable_push(p, a->deadline, appointment_of(f, DUE_DEADLINE)))
 		return -ENOMEM;
@@ -373,6 +373,8 @@ int crew__process_submit(crew_executor *ex, struct port *base, crew_future *f, c
 	pthread_mutex_unlock(&p->lock);
 	if (unlikely(rc) && (job.flags & JOB_EXTENT))
 		crew__free_extent(p, job.payload);
+	if (unlikely(rc == CREW_EBROKEN && ck_pr_load_32(&p->deprived)))
+		crew__abandon(p);
 	if (tail)
 		crew__ring_published(&p->ring, tail);
 	if (batch.n)

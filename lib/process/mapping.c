@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_WRITE
@@ -36,6 +37,29 @@ int crew__fd_keep(int fd)
 	return kept;
 }
 
+int crew__fd_mark(int fd, struct fd_mark *ret)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return -errno;
+	*ret = (struct fd_mark){ st.st_dev, st.st_ino };
+	return 0;
+}
+
+bool crew__fd_is(int fd, const struct fd_mark *mark)
+{
+	struct fd_mark now;
+
+	return fd >= 0 && crew__fd_mark(fd, &now) == 0 && now.dev == mark->dev && now.ino == mark->ino;
+}
+
+void crew__fd_close(int fd, const struct fd_mark *mark)
+{
+	if (crew__fd_is(fd, mark))
+		close(fd);
+}
+
 static int seal(int fd, size_t size)
 {
 	struct rlimit limit;
@@ -56,6 +80,8 @@ int crew__mapping_open(struct mapping *m, const char *name, size_t size)
 	if (m->fd < 0)
 		return m->fd;
 	rc = seal(m->fd, size);
+	if (rc == 0)
+		rc = crew__fd_mark(m->fd, &m->mark);
 	if (rc == 0) {
 		m->base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->fd, 0);
 		if (m->base == MAP_FAILED)
@@ -78,7 +104,7 @@ void crew__mapping_close(struct mapping *m)
 		return;
 	munmap(m->base, m->size);
 	crew__mapping_punch(m, 0, m->size); /* a forked child may have the descriptor, and must not keep the pages */
-	close(m->fd);
+	crew__fd_close(m->fd, &m->mark);
 	*m = MAPPING_NULL;
 }
 
@@ -116,6 +142,8 @@ int crew__mapping_populate(const struct mapping *m, size_t offset, size_t n)
 
 	if (rc != -EINVAL) /* Linux before 5.14 */
 		return rc;
+	if (!crew__fd_is(m->fd, &m->mark))
+		return -EBADF;
 	do
 		rc = posix_fallocate(m->fd, (off_t)offset, (off_t)n);
 	while (rc == EINTR);
@@ -124,6 +152,8 @@ int crew__mapping_populate(const struct mapping *m, size_t offset, size_t n)
 
 void crew__mapping_punch(const struct mapping *m, size_t offset, size_t n)
 {
+	if (!crew__fd_is(m->fd, &m->mark))
+		return; /* whoever has the last mapping frees them */
 	while (fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)n) && errno == EINTR)
 		;
 }

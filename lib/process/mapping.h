@@ -2,17 +2,29 @@
 /*
  * mapping.h: anonymous memory that several processes map: a sealed memfd. It has no name, so a kill leaves nothing behind; it cannot shrink, so
  * nobody gets a SIGBUS from it.
+ *
+ * A program may close every descriptor it does not know, these among them, and open files of its own that get the numbers. So the memory is
+ * used through a descriptor only while that is what it was when it was opened; afterwards some things cannot be had any more (-EBADF), and nothing is done
+ * to files of the program's.
  */
 #ifndef CREW_LIB_MAPPING_H
 #define CREW_LIB_MAPPING_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
+
+/* What a descriptor refers to. Not for what has no inode of its own: eventfds, timers, epolls, on older kernels pidfds. */
+struct fd_mark {
+	dev_t dev;
+	ino_t ino;
+};
 
 struct mapping {
 	int fd; /* -1: none */
 	unsigned char *base;
 	size_t size;
+	struct fd_mark mark; /* of fd */
 };
 #define MAPPING_NULL ((struct mapping){ .fd = -1 })
 
@@ -35,5 +47,11 @@ void *crew__mapping_adopt(const struct mapping *m, bool writable);
 
 /* The same descriptor, close-on-exec, and not 0, 1 or 2, which are the program's even when it closed them. -errno; fd is consumed. */
 int crew__fd_keep(int fd);
+
+/* Remember what it is. -errno. */
+int crew__fd_mark(int fd, struct fd_mark *ret);
+/* Is it that still? */
+bool crew__fd_is(int fd, const struct fd_mark *mark);
+void crew__fd_close(int fd, const struct fd_mark *mark); /* if it is */
 
 #endif

@@ -331,14 +331,15 @@ void crew__output_init(struct relay *r)
 void crew__output_fini(struct process_executor *p)
 {
 	struct relay *r = &p->relay;
+	bool ours = !crew__deprived(p);
 
-	for (uint32_t i = 0; p->seats && i < p->ring.geometry.workers; i++)
+	for (uint32_t i = 0; ours && p->seats && i < p->ring.geometry.workers; i++)
 		end_fd(p, &p->seats[i].output.fd);
-	for (int i = 0; i < ORPHANS_MAX; i++)
+	for (int i = 0; ours && i < ORPHANS_MAX; i++)
 		end_fd(p, &r->orphans[i]);
-	if (r->epoll >= 0)
+	if (ours && r->epoll >= 0)
 		close(r->epoll);
-	if (r->target >= 0)
+	if (ours && r->target >= 0)
 		close(r->target);
 	free(r->held);
 	free(r->chunk);

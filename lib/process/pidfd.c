@@ -4,12 +4,19 @@
  */
 #include "process/pidfd.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "process/mapping.h"
+#include "process/parcel.h"
+
+enum { LOST_MS = 200 }; /* for it to end by itself */
 
 int crew__pidfd_of(pid_t pid)
 {
@@ -25,4 +32,33 @@ int crew__pidfd_of_child(pid_t pid)
 	kill(pid, SIGKILL);
 	waitid(P_PID, (id_t)pid, &(siginfo_t){ 0 }, WEXITED);
 	return fd;
+}
+
+/* "1234 (name) Z 1230 …" */
+static bool is_child(pid_t pid, const char *name)
+{
+	char path[32], text[128] = "", called[32];
+	int fd, parent = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	(void)!read(fd, text, sizeof text - 1);
+	close(fd);
+	return sscanf(text, "%*d (%31[^)]) %*c %d", called, &parent) == 2 && parent == getpid() && strcmp(called, name) == 0;
+}
+
+void crew__pidfd_reap_lost(pid_t pid, const char *name)
+{
+	int fd = crew__pidfd_of(pid);
+
+	if (fd < 0)
+		return;
+	if (is_child(pid, name)) { /* and what has that number has had it since the pidfd was opened: nobody else waits for it now */
+		if (crew__parcel_await(fd, LOST_MS))
+			syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+		waitid(P_PIDFD, (id_t)fd, &(siginfo_t){ 0 }, WEXITED);
+	}
+	close(fd);
 }

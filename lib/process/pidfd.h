@@ -14,4 +14,8 @@ int crew__pidfd_of(pid_t pid);
    it must not live unwatched. -errno. */
 int crew__pidfd_of_child(pid_t pid);
 
+/* One whose pidfd was lost, but that is about to end: if it is a child of ours still and has this name, wait for it, kill it when it does not end, and reap
+   it. If not, its number may be somebody else's by now. */
+void crew__pidfd_reap_lost(pid_t pid, const char *name);
+
 #endif

@@ -169,13 +169,15 @@ static int open_workers(struct process_executor *p)
 static void free_all(struct process_executor *p)
 {
 	const int fds[] = { p->bell, p->timer, p->alarm, p->epoll };
+	bool ours = !crew__deprived(p);
 
 	for (uint32_t i = 0; p->seats && i < p->ring.geometry.workers; i++) {
-		if (p->seats[i].pidfd >= 0)
+		if (ours && p->seats[i].pidfd >= 0)
 			close(p->seats[i].pidfd);
 		crew__grants_drop(p, i);
 	}
-	for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
+	crew__output_fini(p);
+	for (size_t i = 0; ours && i < sizeof fds / sizeof fds[0]; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
 	crew__errands_fini(p);
@@ -188,7 +190,6 @@ static void free_all(struct process_executor *p)
 		crew__mapping_close(&p->mappings[i]);
 	crew__backlog_fini(&p->backlog);
 	crew__timetable_fini(p);
-	crew__output_fini(p);
 	crew__task_book_fini(&p->tasks);
 	crew__table_free(p->entries, p->ring.geometry.slots, sizeof *p->entries);
 	free(p->seats), free(p->seat_of);
@@ -244,7 +245,8 @@ crew_executor *crew_processes_open(const struct crew_processes_options *options,
 	if (crew__execution_pending())
 		return crew__executor_failed(&process_ops, CREW_EINIT, "an executor was opened before crew_init() in a process that was executed to be a worker");
 	if (o.start == CREW_START_SPAWN && (rc = crew__execution_check()) != 0)
-		return crew__executor_failed(&process_ops, rc, "%s", rc == CREW_EINIT ? crew_strerror(rc) : "the program cannot be executed again: /proc is missing");
+		return crew__executor_failed(&process_ops, rc, "%s", rc == CREW_EINIT ? crew_strerror(rc) : rc == -EBADF ? "the program has closed the memory that its processes share" :
+									"the program cannot be executed again: /proc is missing");
 	p = executor_new(o.name);
 	if (!p)
 		return crew__executor_failed(&process_ops, -ENOMEM, "no memory for an executor");
@@ -298,7 +300,7 @@ static void await_zygote(struct process_executor *p)
 	while (crew__parcel_await(p->zygote.pidfd, (int)(p->grace / MS_TO_NS))) {
 		pthread_mutex_lock(&p->lock);
 		for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
-			crew__seat_kill(&p->seats[i], SIGKILL);
+			crew__seat_kill(p, &p->seats[i], SIGKILL);
 		pthread_mutex_unlock(&p->lock);
 		crew__zygote_ask(p->zygote.socket, ZYGOTE_QUIT, 0, 0);
 	}
@@ -329,9 +331,15 @@ static void process_close(crew_executor *ex)
 	pthread_mutex_unlock(&p->lock);
 	crew__wake_workers(p);
 	crew__succession_close(p);
-	end_helpers(p);
+	if (crew__deprived(p))
+		crew__abandon(p); /* if it has not been noticed */
+	else
+		end_helpers(p);
 	crew__engine_stop(p); /* so long it has buried, and passed on what they wrote */
-	crew__zygote_bury(&p->zygote);
+	if (crew__deprived(p))
+		crew__zygote_lose(&p->zygote);
+	else
+		crew__zygote_bury(&p->zygote);
 	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
 		crew__doom_end(p, i); /* those whose burial was left undone */
 	crew__callbacks_fini(&p->callbacks);
@@ -348,6 +356,8 @@ static void end_engine(struct process_executor *p)
 		return;
 	ck_pr_store_32(&p->stop_engine, 1);
 	crew__ring_engine(p);
+	if (crew__deprived(p))
+		pthread_cancel(p->engine); /* as in crew__engine_stop() */
 	while (pthread_tryjoin_np(p->engine, NULL) == EBUSY && crew__now() < until)
 		nanosleep(&pause, NULL); /* a join with a deadline would be by a clock that can be set */
 }
@@ -359,6 +369,8 @@ static void process_exit(crew_executor *ex)
 	struct process_executor *p = process_executor_of(ex);
 
 	end_engine(p);
+	if (crew__deprived(p))
+		return; /* they have seen their sockets close */
 	if (p->keeper.socket >= 0)
 		shutdown(p->keeper.socket, SHUT_RDWR);
 	if (p->zygote.pidfd < 0)
@@ -366,7 +378,7 @@ static void process_exit(crew_executor *ex)
 	shutdown(p->zygote.socket, SHUT_RDWR);
 	if (crew__parcel_await(p->zygote.pidfd, EXIT_MS)) {
 		for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
-			crew__seat_kill(&p->seats[i], SIGKILL);
+			crew__seat_kill(p, &p->seats[i], SIGKILL);
 		syscall(SYS_pidfd_send_signal, p->zygote.pidfd, SIGKILL, NULL, 0);
 	}
 	if (p->zygote.status < 0)

@@ -247,6 +247,7 @@ struct process_executor {
 	uint64_t epoch;
 	uint32_t drainers;
 	bool ticking, closing, failed; /* failed: nothing runs any more */
+	bool abandoned;		       /* likewise, and nobody is known any more: loss.c */
 	uint32_t strikes;	       /* workers in a row that did not get ready */
 	uint32_t scribbles;	       /* times that head was not to be believed */
 	uint64_t swept_head;
@@ -254,7 +255,9 @@ struct process_executor {
 	/* private futex: bumped when drainers may find what they wait for */
 	uint32_t settled_signal CREW__ALIGNED;
 	uint32_t stop_engine; /* atomic */
+	uint32_t deprived;    /* atomic; once it is set none of our descriptors is used again, see loss.c */
 	/* engine only: */
+	int patience;		 /* ms that it sleeps at most */
 	uint64_t turns, trimmed; /* of the arenas: as last seen; when they were last trimmed */
 	uint64_t still_from;	 /* when they were seen to change last */
 	struct relay relay;
@@ -467,6 +470,13 @@ void crew__give_up(struct process_executor *p, int code, const char *output, con
 /* Kill a worker that wrote what it may not; its task fails with `code`. The lock is held. */
 void crew__condemn(struct process_executor *p, uint32_t worker, int code);
 void crew__wake_workers(struct process_executor *p);
-int crew__seat_kill(const struct seat *seat, int signal);
+int crew__seat_kill(struct process_executor *p, const struct seat *seat, int signal);
+
+/* ---- loss.c ---- */
+/* Has the program closed our descriptors? Then none of their numbers may be used. Any thread; the lock may be held. */
+bool crew__deprived(struct process_executor *p);
+/* Then: the executor is broken, every future fails. Any thread; not under the lock. */
+void crew__abandon(struct process_executor *p);
+void crew__zygote_lose(struct zygote_link *link); /* instead of crew__zygote_bury() */
 
 #endif

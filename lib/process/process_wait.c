@@ -196,6 +196,10 @@ int crew__process_wait(crew_executor *ex, crew_future *f, uint64_t deadline)
 		sleep_on_state(f, deadline);
 	else if (!spin(p, f, ticket, deadline))
 		sleep_on_claim(p, f, ticket, deadline);
+	else
+		return 0;
+	if (unlikely(!phase_done(ck_pr_load_32(&f->state)) && !(ticket && ring_answered(&p->ring, ticket)) && crew__deprived(p)))
+		crew__abandon(p);
 	return 0;
 }
 
@@ -339,6 +343,8 @@ static bool drain(struct process_executor *p, uint64_t deadline, bool everything
 		carry_out(p, tail, &batch);
 		if (!more && crew__now() < deadline)
 			crew__futex_wait(&p->settled_signal, signal, slice(deadline), false); /* woken by crew__settle_gone */
+		if (!more && unlikely(crew__deprived(p)))
+			crew__abandon(p);
 		pthread_mutex_lock(&p->lock);
 		if (deadline != NEVER && crew__now() >= deadline && (epochs = still(p, everything ? ALL_EPOCHS : epochs)))
 			break;

@@ -72,7 +72,7 @@ static void destroy(struct result_store *store)
 	crew__table_free(store->by_chunk, chunks(store), sizeof *store->by_chunk);
 	crew__arena_fini(&store->arena);
 	crew__mapping_punch(&store->mapping, 0, store->mapping.size);
-	close(store->mapping.fd);
+	crew__fd_close(store->mapping.fd, &store->mapping.mark);
 	free(store);
 }
 
@@ -224,7 +224,8 @@ static bool rejoin(struct result_store *store, const struct stock *s, uint32_t f
 	size_t n;
 	unsigned char *at = range_of(store, s, first, &n);
 
-	if (mmap(at, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, store->mapping.fd, at - store->mapping.base) == MAP_FAILED)
+	if (!crew__fd_is(store->mapping.fd, &store->mapping.mark) ||
+	    mmap(at, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, store->mapping.fd, at - store->mapping.base) == MAP_FAILED)
 		return false;
 	madvise(at, n, MADV_DONTFORK);
 	madvise(at, n, MADV_DONTDUMP);
@@ -317,7 +318,8 @@ static void part(struct result_store *store, struct stock *s, uint32_t first)
 	size_t n;
 	unsigned char *at = range_of(store, s, first, &n);
 
-	if (mmap(at, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, store->mapping.fd, at - store->mapping.base) == MAP_FAILED)
+	if (!crew__fd_is(store->mapping.fd, &store->mapping.mark) ||
+	    mmap(at, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, store->mapping.fd, at - store->mapping.base) == MAP_FAILED)
 		return; /* the child will not have it */
 	s->apart |= (uint64_t)1 << first;
 	if (madvise(at, n, MADV_POPULATE_WRITE) && errno == EINVAL) /* Linux before 5.14 */

@@ -16,6 +16,8 @@
 #include <crew/processes.h>
 #include <sys/types.h>
 
+#include "process/mapping.h"
+
 enum { SERVER_FDS_MAX = 16, SERVER_DATA_MAX = 64 << 10, SILENCE_MS = 10000 /* counts as death */ };
 
 enum child_kind { CHILD_ZYGOTE = 1, CHILD_PROCESS, CHILD_SERVER, CHILD_WORKER, CHILD_PROBE /* of tests */ };
@@ -63,6 +65,7 @@ bool crew__server_keeps(int fd, pid_t pid);
 struct server {
 	pid_t pid;
 	int socket, pidfd;
+	struct fd_mark mark; /* of the socket: while that is ours the pidfd is */
 };
 #define SERVER_NULL ((struct server){ .socket = -1, .pidfd = -1 })
 

@@ -82,6 +82,12 @@ bool crew__is_threaded(void)
 	return true;
 }
 
+/* Has the program left us our descriptors? See loss.c. */
+static bool is_ours(const struct server *server)
+{
+	return crew__fd_is(server->socket, &server->mark);
+}
+
 /* ---- the lock ---- */
 
 static void lock(void)
@@ -98,12 +104,13 @@ static void lock(void)
 	}
 	ck_pr_fence_acquire();
 	if (common.generation != crew__fork_generation) { /* the parent's: our copies of its descriptors are of no use */
-		int fds[] = { common.server.socket, common.server.pidfd };
+		struct server parents = common.server;
 
 		common.server = SERVER_NULL;
-		for (int i = 0; i < 2; i++)
-			if (fds[i] >= 0)
-				close(fds[i]);
+		if (is_ours(&parents)) {
+			close(parents.socket);
+			close(parents.pidfd);
+		}
 		common.generation = crew__fork_generation;
 	}
 }
@@ -167,6 +174,7 @@ static int make_by(bool execute, struct server *ret)
 			*ret = SERVER_NULL;
 		} else {
 			ret->socket = pair[0];
+			crew__fd_mark(pair[0], &ret->mark);
 			limit_sends(pair[0]);
 		}
 	}
@@ -261,6 +269,15 @@ static void bury(struct server *server)
 	close(gone.socket);
 }
 
+/* It sees its socket close, and ends. */
+static void lose(struct server *server)
+{
+	pid_t pid = server->pid;
+
+	*server = SERVER_NULL;
+	crew__pidfd_reap_lost(pid, "crew-server");
+}
+
 static void kill_server(struct server *server)
 {
 	syscall(SYS_pidfd_send_signal, server->pidfd, SIGKILL, NULL, 0);
@@ -272,6 +289,10 @@ void crew__server_end(struct server *server)
 {
 	if (server->pidfd < 0)
 		return;
+	if (!is_ours(server)) {
+		lose(server);
+		return;
+	}
 	shutdown(server->socket, SHUT_RDWR); /* of all copies, also those of forked children */
 	if (crew__parcel_await(server->pidfd, EXIT_MS))
 		kill_server(server);
@@ -284,10 +305,15 @@ void crew__server_end(struct server *server)
 /* It was killed: its place is free. The lock is held. */
 static bool has_died(struct server *server)
 {
-	if (server->pidfd >= 0 && crew__parcel_await(server->pidfd, 0))
+	if (server->pidfd < 0)
+		return true;
+	if (!is_ours(server)) {
+		lose(server);
+		return true;
+	}
+	if (crew__parcel_await(server->pidfd, 0))
 		return false;
-	if (server->pidfd >= 0)
-		bury(server);
+	bury(server);
 	return true;
 }
 

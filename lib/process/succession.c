@@ -32,7 +32,8 @@ void crew__keeper_born(struct process_executor *p, const struct news *news, stru
 {
 	if (p->closing || p->keeper.pidfd >= 0 || birth->pidfd < 0 || birth->output < 0)
 		return; /* it sees its socket close, and ends */
-	p->keeper = (struct server){ news->pid, birth->output, birth->pidfd };
+	p->keeper = (struct server){ .pid = news->pid, .socket = birth->output, .pidfd = birth->pidfd };
+	crew__fd_mark(p->keeper.socket, &p->keeper.mark);
 	*birth = (struct birth){ -1, -1 };
 	crew__engine_watch_keeper(p);
 }
@@ -107,7 +108,7 @@ static void bury_all(struct process_executor *p)
 	for (uint32_t i = 0; i < p->ring.geometry.workers; i++) {
 		if (p->seats[i].pidfd < 0)
 			continue;
-		crew__seat_kill(&p->seats[i], SIGKILL);
+		crew__seat_kill(p, &p->seats[i], SIGKILL);
 		crew__parcel_await(p->seats[i].pidfd, CREW_FOREVER); /* SIGKILL cannot be refused */
 		crew__bury(p, i, killed);
 	}
@@ -205,7 +206,7 @@ static bool kill_silent(struct process_executor *p, uint64_t long_ago)
 		if (crew__has_begun(p, i)) {
 			p->silent = 0;
 		} else if (seat->since < long_ago) {
-			crew__seat_kill(seat, SIGKILL);
+			crew__seat_kill(p, seat, SIGKILL);
 			p->silent++;
 		}
 	}

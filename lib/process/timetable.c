@@ -124,7 +124,7 @@ static void arm(struct process_executor *p)
 	struct itimerspec when = { 0 };
 	uint64_t at;
 
-	if (t->count == 0 || t->heap[0].at >= t->armed)
+	if (t->count == 0 || t->heap[0].at >= t->armed || crew__deprived(p))
 		return;
 	t->armed = at = t->heap[0].at;
 	when.it_value.tv_sec = (time_t)(at / 1000000000);
@@ -156,7 +156,7 @@ static void keep(struct process_executor *p, const struct appointment *it, struc
 		crew__carry_out_kill(p, appointment_future(it->what), batch);
 		break;
 	case DUE_SEAT:
-		crew__seat_kill(&p->seats[appointment_seat(it->what)], SIGKILL);
+		crew__seat_kill(p, &p->seats[appointment_seat(it->what)], SIGKILL);
 		break;
 	}
 }

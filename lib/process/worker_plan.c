@@ -52,9 +52,9 @@ void crew__plan_mappings(const struct worker_plan *plan, const int *fds, struct 
 {
 	const struct ring *r = &plan->ring;
 
-	ret[0] = (struct mapping){ fds[0], (unsigned char *)r->pub, r->geometry.pub_size };
-	ret[1] = (struct mapping){ fds[1], (unsigned char *)r->rw, r->geometry.rw_size };
-	ret[2] = (struct mapping){ fds[2], r->blocks, r->geometry.blocks_size };
+	ret[0] = (struct mapping){ .fd = fds[0], .base = (unsigned char *)r->pub, .size = r->geometry.pub_size };
+	ret[1] = (struct mapping){ .fd = fds[1], .base = (unsigned char *)r->rw, .size = r->geometry.rw_size };
+	ret[2] = (struct mapping){ .fd = fds[2], .base = r->blocks, .size = r->geometry.blocks_size };
 }
 
 static void (*find_function(const struct worker_plan *plan, const struct named_function *named))(void)

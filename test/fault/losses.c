@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * losses.c: a program that closes every descriptor above 2 under its executors. They notice, whatever they were doing: each future ends, with an error that
+ * says why, workers end, a close returns. And what the program opens afterwards, under the very same numbers, is its own: nothing is written to it, read
+ * from it or closed.
+ *
+ * Each program is a process of its own, which the test forks; it closes all that the runner has open, too.
+ */
+#include <crew/crew.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "runner.h"
+
+enum { PATIENCE_MS = 20000 };
+
+CREW_TASK(long, square, (long, x))
+{
+	return x * x;
+}
+
+CREW_TASK(int, wait_here_for_ever, (crew_bytes, begun))
+{
+	__atomic_store_n((uint32_t *)begun.data, 1, __ATOMIC_RELEASE);
+	for (;;)
+		pause();
+	return 0;
+}
+
+CREW_TASK(pid_t, parent_of_worker)
+{
+	return getppid();
+}
+
+static const enum crew_start starts[] = { CREW_START_SERVER, CREW_START_FORK, CREW_START_SPAWN };
+
+static crew_executor *open_by(enum crew_start start)
+{
+	crew_executor *ex = crew_processes(.workers = 2, .start = start);
+
+	CHECK_EQ(crew_executor_error(ex, NULL), 0);
+	return ex;
+}
+
+static void close_all(void)
+{
+	CHECK_EQ(close_range(3, ~0u, 0), 0);
+}
+
+/* In a program of its own. */
+static void apart(void (*program)(enum crew_start), enum crew_start start)
+{
+	pid_t pid = fork();
+	int status;
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		program(start);
+		exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+}
+
+static void in_every_way(void (*program)(enum crew_start))
+{
+	for (int i = 0; i < 3; i++)
+		apart(program, starts[i]);
+}
+
+static void check_broken(crew_future *f)
+{
+	CHECK_EQ(crew_future_wait(f, PATIENCE_MS), CREW_ERAISED);
+	CHECK_EQ(crew_future_error(f)->code, CREW_EBROKEN);
+	CHECK_HAS(crew_future_error(f)->message, "closed the file descriptors");
+}
+
+/* The executor takes nothing any more and says why. */
+static void check_given_up(crew_executor *ex)
+{
+	crew_error error;
+
+	CHECK_EQ(crew_future_error(crew_submit(ex, square, 3))->code, CREW_EBROKEN);
+	CHECK_EQ(crew_executor_error(ex, &error), CREW_EBROKEN);
+	CHECK_HAS(error.message, "closed the file descriptors");
+}
+
+/* ---- what they were doing ---- */
+
+static void is_busy(enum crew_start start)
+{
+	crew_executor *ex = open_by(start);
+	crew_bytes begun = crew_shared_alloc(ex, sizeof(uint32_t));
+	crew_future *running = crew_submit(ex, wait_here_for_ever, begun), *fs[40];
+	int pidfd = (int)syscall(SYS_pidfd_open, crew_executor_worker_pid(ex, 0), 0);
+
+	for (int i = 0; i < 40; i++)
+		fs[i] = i % 2 ? crew_submit(ex, square, i) : crew_submit(ex, wait_here_for_ever, begun);
+	while (!__atomic_load_n((uint32_t *)begun.data, __ATOMIC_ACQUIRE))
+		sched_yield();
+	pidfd = dup2(pidfd, 0); /* the one that is left */
+	close_all();
+	check_broken(running);
+	for (int i = 0; i < 40; i++)
+		CHECK_NE(crew_future_wait(fs[i], PATIENCE_MS), -ETIMEDOUT);
+	check_given_up(ex);
+	CHECK_EQ(crew_executor_close(ex), NULL);
+	CHECK_EQ(poll(&(struct pollfd){ pidfd, POLLIN, 0 }, 1, PATIENCE_MS), 1); /* workers end */
+}
+
+TEST_WITHIN(a_busy_executor_may_lose_its_descriptors, 120)
+{
+	in_every_way(is_busy);
+}
+
+static void is_idle(enum crew_start start)
+{
+	const struct timespec settle = { 0, 400000000 };
+	crew_executor *ex = open_by(start);
+	long y;
+
+	CHECK_EQ(crew_run(ex, &y, square, 4), 0);
+	nanosleep(&settle, NULL); /* the last sweep; either way it must hold */
+	close_all();
+	check_given_up(ex);
+	CHECK_EQ(crew_executor_wait(ex, PATIENCE_MS), CREW_EBROKEN);
+	CHECK_EQ(crew_executor_close(ex), NULL);
+}
+
+TEST_WITHIN(an_idle_executor_may_lose_its_descriptors, 120)
+{
+	in_every_way(is_idle);
+}
+
+static void is_closed_at_once(enum crew_start start)
+{
+	crew_executor *ex = open_by(start), *other = open_by(start);
+	long y;
+
+	CHECK_EQ(crew_run(ex, &y, square, 4), 0);
+	close_all();
+	CHECK_EQ(crew_executor_close(ex), NULL);
+	CHECK_EQ(crew_executor_close(other), NULL);
+}
+
+TEST_WITHIN(an_executor_without_descriptors_can_be_closed, 120)
+{
+	in_every_way(is_closed_at_once);
+}
+
+static void exits(enum crew_start start)
+{
+	crew_executor *ex = open_by(start);
+
+	for (int i = 0; i < 40; i++)
+		crew_submit(ex, square, i);
+	close_all();
+}
+
+TEST_WITHIN(a_program_without_descriptors_can_exit, 120)
+{
+	in_every_way(exits);
+}
+
+static void count(crew_future *f, void *arg)
+{
+	(void)f;
+	__atomic_add_fetch((uint32_t *)arg, 1, __ATOMIC_RELEASE);
+}
+
+/* Nobody waits in person: the engine alone can find out. */
+static void is_called_back(enum crew_start start)
+{
+	crew_executor *ex = open_by(start);
+	crew_bytes begun = crew_shared_alloc(ex, sizeof(uint32_t));
+	crew_future *f = crew_submit(ex, wait_here_for_ever, begun);
+	uint32_t called = 0;
+
+	CHECK_EQ(crew_future_on_done(f, count, &called), 0);
+	while (!__atomic_load_n((uint32_t *)begun.data, __ATOMIC_ACQUIRE))
+		sched_yield();
+	nanosleep(&(struct timespec){ 0, 50000000 }, NULL); /* a tick, after which it looks once a second */
+	close_all();
+	while (!__atomic_load_n(&called, __ATOMIC_ACQUIRE))
+		sched_yield();
+	CHECK_EQ(crew_future_error(f)->code, CREW_EBROKEN);
+	CHECK_EQ(crew_executor_close(ex), NULL);
+	CHECK_EQ(called, 1u);
+}
+
+TEST_WITHIN(callbacks_come_when_descriptors_are_lost, 120)
+{
+	in_every_way(is_called_back);
+}
+
+/* ---- who cannot tell anybody ---- */
+
+/* A child of the program has copies of all sockets: neither server nor zygote see them close. */
+static void has_a_child(enum crew_start start)
+{
+	crew_executor *ex = open_by(start);
+	crew_bytes begun = crew_shared_alloc(ex, sizeof(uint32_t));
+	crew_future *f = crew_submit(ex, wait_here_for_ever, begun);
+	pid_t child = fork();
+
+	CHECK(child >= 0);
+	if (child == 0)
+		for (;;)
+			pause();
+	close_all();
+	check_broken(f);
+	check_given_up(ex);
+	CHECK_EQ(crew_executor_close(ex), NULL);
+	kill(child, SIGKILL);
+	CHECK_EQ(waitpid(child, NULL, 0), child);
+}
+
+TEST_WITHIN(a_child_of_the_program_may_hold_copies, 120)
+{
+	in_every_way(has_a_child);
+}
+
+/* All that could ring the engine is stopped. */
+static void is_stopped(enum crew_start start)
+{
+	crew_executor *ex = open_by(start);
+	pid_t zygote;
+
+	CHECK_EQ(crew_run(ex, &zygote, parent_of_worker), 0);
+	kill(zygote, SIGSTOP);
+	for (int i = 0; i < 2; i++)
+		kill(crew_executor_worker_pid(ex, i), SIGSTOP);
+	nanosleep(&(struct timespec){ 0, 400000000 }, NULL);
+	close_all();
+	CHECK_EQ(crew_executor_close(ex), NULL);
+	kill(zygote, SIGKILL);
+}
+
+TEST_WITHIN(a_sleeping_engine_without_descriptors_can_be_ended, 120)
+{
+	in_every_way(is_stopped);
+}
+
+/* ---- what is the program's ---- */
+
+enum { FILES = 48, KINDS = 6 };
+
+/* Something of each kind that an executor has, too, under the numbers that it had. */
+static int open_one(int kind)
+{
+	switch (kind) {
+	case 0:
+		return memfd_create("own", MFD_CLOEXEC);
+	case 1:
+		return eventfd(7, EFD_CLOEXEC);
+	case 2:
+		return timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	case 3:
+		return epoll_create1(EPOLL_CLOEXEC);
+	case 4:
+		return socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	default:
+		return (int)syscall(SYS_pidfd_open, getpid(), 0);
+	}
+}
+
+static void check_untouched(int fd, int kind)
+{
+	struct itimerspec armed;
+	char text[8] = "";
+	struct stat st;
+	uint64_t n;
+
+	CHECK(fcntl(fd, F_GETFD) == FD_CLOEXEC);
+	if (kind == 0) {
+		CHECK(fstat(fd, &st) == 0 && st.st_size == 4 && st.st_blocks > 0);
+		CHECK(pread(fd, text, 4, 0) == 4 && memcmp(text, "text", 4) == 0);
+	} else if (kind == 1) {
+		CHECK(read(fd, &n, sizeof n) == sizeof n && n == 7);
+	} else if (kind == 2) {
+		CHECK(timerfd_gettime(fd, &armed) == 0 && armed.it_value.tv_sec == 0 && armed.it_value.tv_nsec == 0);
+	}
+}
+
+static int shift; /* of the kinds, so that each number is had by each kind once */
+
+static void opens_files(enum crew_start start)
+{
+	crew_executor *ex = open_by(start), *other;
+	crew_bytes begun = crew_shared_alloc(ex, sizeof(uint32_t)), large = crew_shared_alloc(ex, 3 << 20);
+	crew_future *f = crew_submit(ex, wait_here_for_ever, begun);
+	int fds[FILES];
+	long y;
+
+	while (!__atomic_load_n((uint32_t *)begun.data, __ATOMIC_ACQUIRE))
+		sched_yield();
+	close_all();
+	for (int i = 0; i < FILES; i++) {
+		fds[i] = open_one((i + shift) % KINDS);
+		CHECK(fds[i] >= 3);
+		CHECK((i + shift) % KINDS != 0 || write(fds[i], "text", 4) == 4);
+	}
+	check_broken(f);
+	CHECK_EQ(crew_executor_kill(ex, SIGTERM), 0);
+	crew_shared_free(ex, large);
+	CHECK_EQ(crew_executor_close(ex), NULL);
+	other = open_by(CREW_START_FORK); /* and it can begin again */
+	CHECK_EQ(crew_run(other, &y, square, 5), 0);
+	CHECK_EQ(y, 25);
+	CHECK_EQ(crew_executor_close(other), NULL);
+	for (int i = 0; i < FILES; i++)
+		check_untouched(fds[i], (i + shift) % KINDS);
+}
+
+TEST_WITHIN(files_that_get_the_numbers_are_the_programs_alone, 120)
+{
+	for (shift = 0; shift < KINDS; shift++)
+		in_every_way(opens_files);
+}
+
+static void begins_again(enum crew_start start)
+{
+	long y;
+
+	for (int i = 0; i < 3; i++) {
+		crew_executor *ex = open_by(start);
+
+		CHECK_EQ(crew_run(ex, &y, square, 5), 0);
+		CHECK_EQ(y, 25);
+		close_all();
+		CHECK_EQ(crew_executor_close(ex), NULL);
+		if (start == CREW_START_FORK)
+			CHECK_EQ(waitpid(-1, NULL, WNOHANG), -1); /* the zygote was reaped */
+		if (start == CREW_START_SPAWN) { /* what is executed cannot have the memory that all processes share any more */
+			ex = crew_processes(.workers = 1, .start = start);
+			CHECK_EQ(crew_executor_error(ex, NULL), -EBADF);
+			CHECK_EQ(crew_executor_close(ex), NULL);
+			return;
+		}
+	}
+}
+
+TEST_WITHIN(a_program_that_closes_all_may_open_another_executor, 120)
+{
+	in_every_way(begins_again);
+}
+
+/* Threads have none to lose. */
+TEST(threads_need_no_descriptors)
+{
+	long y;
+
+	CREW_SCOPE (ex, crew_threads(2)) {
+		CHECK_EQ(crew_run(ex, &y, square, 5), 0);
+		close_all();
+		for (int i = 0; i < 100; i++)
+			CHECK(crew_run(ex, &y, square, i) == 0 && y == (long)i * i);
+	}
+}
