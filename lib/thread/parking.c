@@ -289,7 +289,7 @@ bool crew__wake_one(struct thread_pool *pool)
 		full_fence();
 		if (!parked_count(pool) || (ck_pr_load_32(&pool->parked) & POOL_BROKEN) || !crew__any_work(pool))
 			return false;
-		if (!w && ck_pr_load_64(&pool->create_after)) /* only threads that cannot be had now */
+		if (!w) /* counted, and no bit: it is on its way to look, or threads cannot be had now. Waiting for its bit might be for ever */
 			return false;
 	}
 }
