@@ -15,7 +15,9 @@
 
 #include "base/atomic.h"
 
+#ifndef SEGMENT_SLOTS /* tests have short ones */
 #define SEGMENT_SLOTS 504
+#endif
 #define BATCH_MAX 32
 
 struct segment {

@@ -169,7 +169,7 @@ static void wait_for_any(void)
 }
 
 static const struct scenario wait_for_one_of_two = {
-	.name = "wait_for_one_of_two", .begin = begin_two, .end = end, .thread = { set, set_second, wait_for_any }, .preemptions = 2, .delays = 1
+	.name = "wait_for_one_of_two", .begin = begin_two, .end = end, .thread = { set, set_second, wait_for_any }, .preemptions = 2
 };
 
 TEST(who_waits_for_one_of_two_leaves_nothing_behind)

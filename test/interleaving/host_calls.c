@@ -136,7 +136,7 @@ static long futex_wait(const uint32_t *word, uint32_t value, const struct timesp
 		return fail(EAGAIN);
 	buffer_flush(schedule_thread());
 	host_check_memory(word, site);
-	if (*word != value)
+	if ((uint32_t)memory_read(word, sizeof *word) != value)
 		return fail(EAGAIN);
 	return step_waits(FOR_WORD, word, deadline_of(until)) ? fail(ETIMEDOUT) : 0;
 }

@@ -44,6 +44,7 @@ static const struct scenario *scenario;
 static struct thread threads[FIBERS_MAX];
 static int thread_count, current = -1, preemptions_left, kills_left, rests;
 static uint64_t changes, now;
+static bool quiet;
 
 /* ---- who can go on ---- */
 
@@ -203,7 +204,7 @@ static void decide(void)
 		}
 		if (!going && option_count == 1 && options[0].kind == KILL)
 			add(GO_ON, -1); /* a sleeper for ever may also stay one */
-		o = options[schedule_choose(option_count)];
+		o = options[quiet ? 0 : schedule_choose(option_count)];
 		switch (o.kind) {
 		case GO_ON:
 			if (o.thread >= 0)
@@ -232,11 +233,9 @@ static void decide(void)
 
 static bool worth_a_choice(enum step_kind kind, const void *site)
 {
-	bool held = false;
-
-	for (int i = 0; i < thread_count; i++)
-		held |= buffer_holds(i);
-	if (preemptions_left == 0 && !held && !(kills_left > 0 && is_mortal(current)))
+	if (quiet)
+		return false;
+	if (preemptions_left == 0 && !buffer_any() && !(kills_left > 0 && is_mortal(current)))
 		return false;
 	switch (kind) {
 	case STEP_LOAD:
@@ -382,6 +381,16 @@ void schedule_rouse(int thread)
 		make_ready(thread);
 }
 
+void schedule_quiet(bool q)
+{
+	quiet = q;
+}
+
+bool schedule_is_quiet(void)
+{
+	return quiet;
+}
+
 uint64_t *schedule_clock(void)
 {
 	return &now;
@@ -402,6 +411,7 @@ void schedule_run(const struct scenario *s)
 	preemptions_left = scenario->preemptions;
 	kills_left = scenario->kills;
 	now = 1000000000ull;
+	quiet = false;
 	buffer_reset(scenario->delays);
 	host_reset();
 	for (int i = 0; i < SCENARIO_THREADS && scenario->thread[i]; i++)

@@ -74,6 +74,9 @@ _Noreturn void schedule_unfit(const char *format, ...) __attribute__((__format__
 int schedule_thread(void);
 bool schedule_killed(int thread);
 bool schedule_ended(int thread);
+/* From here on no thread gives way unless it must, and nothing is chosen (quiet), or all is as ever again. Each schedule begins loud. For what leads to the interesting part. */
+void schedule_quiet(bool quiet);
+
 /* Sleep until this thread was roused, perhaps before. For what the kernel tells: a death, a descriptor. */
 void schedule_sleep(void);
 void schedule_rouse(int thread);

@@ -8,12 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "interleaving/search.h"
 
-#define HANG_SECONDS 20
+#define HANG_SECONDS 1 /* of processor time, for a thousand schedules */
 
 enum { EXIT_WELL = 0, EXIT_FOUND = 3, EXIT_UNREACHED = 4, EXIT_UNFIT = 5, EXIT_IMPOSSIBLE = 77 };
 
@@ -62,7 +64,7 @@ void schedule_unfit(const char *format, ...)
 
 static void crashed(int signal)
 {
-	schedule_failed("%s", signal == SIGALRM ? "goes on for ever without a step" : strsignal(signal));
+	schedule_failed("%s", signal == SIGVTALRM ? "goes on for ever without a step" : strsignal(signal));
 }
 
 /* ---- one after the other ---- */
@@ -83,13 +85,14 @@ static void log_search(bool more)
 static void search(void)
 {
 	const char *given = getenv("SCHEDULE");
+	const struct itimerval hang = { .it_value.tv_sec = HANG_SECONDS };
 	bool more = true;
 
 	if (given)
 		choices_read(given);
 	while (more && (scenario->schedules == 0 || schedules < scenario->schedules)) {
 		if (schedules % 1024 == 0)
-			alarm(HANG_SECONDS);
+			setitimer(ITIMER_VIRTUAL, &hang, NULL);
 		schedules++;
 				schedule_run(scenario);
 		all_steps += (uint64_t)account_count();
@@ -107,7 +110,7 @@ static void search(void)
 
 static void catch_crashes(void)
 {
-	static const int signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGALRM };
+	static const int signals[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGVTALRM };
 	stack_t stack = { .ss_size = 1 << 17 };
 	struct sigaction action = { .sa_handler = crashed, .sa_flags = SA_ONSTACK };
 
@@ -119,6 +122,7 @@ static void catch_crashes(void)
 
 static _Noreturn void be_searched(void)
 {
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that takes too long leaves nothing behind */
 	if (!fibers_open())
 		_exit(EXIT_IMPOSSIBLE);
 	catch_crashes();

@@ -33,6 +33,7 @@ void step_progress(void);	/* something changed: whoever spins may look again */
 bool step_waits(enum waiting_for what, const void *p, uint64_t deadline);
 void step_wakes(enum waiting_for what, const void *p, int count);
 int step_thread_start(void *(*start)(void *), void *arg); /* its number; -1: too many */
+bool schedule_is_quiet(void);
 uint64_t *schedule_clock(void);
 void schedule_run(const struct scenario *scenario); /* once, as choices.c says */
 
@@ -71,7 +72,9 @@ bool schedule_runs(void); /* this process explores: libc's part is played by hos
 bool buffer_holds(int thread);	/* stores that nobody else sees yet */
 bool buffer_flush_one(int thread); /* the oldest */
 void buffer_flush(int thread);
+bool buffer_any(void);
 void buffer_reset(int delays);
+uint64_t memory_read(const void *p, unsigned int size); /* as this thread sees it */
 
 /* ---- host_calls.c ---- */
 void host_reset(void);

@@ -14,6 +14,7 @@ static struct place {
 	const void *p;
 	long schedule;
 	uint8_t readers, writers;
+	bool shared;
 } places[TABLE_SIZE];
 static struct site {
 	const void *site;
@@ -45,7 +46,7 @@ static struct place *place_at(const void *p)
 	while (places[i].schedule == schedule && places[i].p != p)
 		i = (i + 1) % TABLE_SIZE;
 	if (places[i].schedule != schedule)
-		places[i] = (struct place){ p, schedule, 0, 0 };
+		places[i] = (struct place){ .p = p, .schedule = schedule };
 	return &places[i];
 }
 
@@ -66,7 +67,7 @@ static const void *place_of(const void *p)
 void place_used(enum step_kind kind, int thread, const void *p, const void *site)
 {
 	struct place *place = place_at(place_of(p));
-	uint8_t bit = (uint8_t)(1u << thread), before = place->readers | place->writers;
+	uint8_t bit = (uint8_t)(1u << thread);
 
 	if (kind != STEP_LOAD)
 		place->writers |= bit;
@@ -74,8 +75,9 @@ void place_used(enum step_kind kind, int thread, const void *p, const void *site
 	if (!place->writers || !(place->readers & (place->readers - 1)))
 		return;
 	share_site(site);
-	if (before == (place->readers | place->writers) && kind == STEP_LOAD)
+	if (place->shared)
 		return;
+	place->shared = true; /* and so are all who were there before */
 	for (int i = 0; i < account_count(); i++) {
 		const struct step *s = account_at(i);
 

@@ -2,9 +2,11 @@
 /*
  * steps.c: what each operation of lib/ does to memory, with the store buffers of x86 between.
  *
- * A store may be *delayed*: it, and every store after it, goes to its thread's buffer, where only that thread sees it, until a full fence, a
- * read-modify-write or a call into the kernel empties it; or earlier, whenever the scheduler likes. Loads go on meanwhile: that is all that x86
- * reorders. Which stores are delayed is one more choice of the schedule, and there are few of them (scenario.delays).
+ * A store may be *delayed*: only its own thread sees it, and every store after it, until a full fence, a read-modify-write or a call into the
+ * kernel empties the thread's buffer; or earlier, whenever the scheduler likes. Loads go on meanwhile: that is all that x86 reorders. Which stores are
+ * delayed is one more choice of the schedule, and there are few of them (scenario.delays).
+ *
+ * Memory itself has the new value at once, for the thread may read it by a plain load that is no step; the buffer keeps what the others still see.
  */
 #include <string.h>
 
@@ -12,17 +14,18 @@
 
 #define BUFFERED_MAX 64
 
-struct buffered {
-	void *p;
-	uint64_t v;
+/* Memory has what the storing thread sees; here is what the others still see. */
+struct delayed {
+	unsigned char *p;
+	uint64_t others_see;
 	unsigned int size;
 };
 
 static struct buffer {
-	struct buffered store[BUFFERED_MAX];
+	struct delayed store[BUFFERED_MAX];
 	int count;
 } buffers[FIBERS_MAX];
-static int delays_left;
+static int delays_left, delayed_stores;
 
 static uint64_t read_memory(const void *p, unsigned int size)
 {
@@ -32,17 +35,13 @@ static uint64_t read_memory(const void *p, unsigned int size)
 	return v;
 }
 
-static void write_memory(void *p, uint64_t v, unsigned int size)
-{
-	memcpy(p, &v, size);
-}
-
 /* ---- buffers ---- */
 
 void buffer_reset(int delays)
 {
 	for (int i = 0; i < FIBERS_MAX; i++)
 		buffers[i].count = 0;
+	delayed_stores = 0;
 	delays_left = delays;
 }
 
@@ -51,14 +50,19 @@ bool buffer_holds(int thread)
 	return buffers[thread].count;
 }
 
+bool buffer_any(void)
+{
+	return delayed_stores;
+}
+
 bool buffer_flush_one(int thread)
 {
 	struct buffer *b = &buffers[thread];
 
 	if (!b->count)
 		return false;
-	write_memory(b->store[0].p, b->store[0].v, b->store[0].size);
 	b->count--;
+	delayed_stores--;
 	memmove(&b->store[0], &b->store[1], (size_t)b->count * sizeof b->store[0]);
 	step_progress();
 	return true;
@@ -70,20 +74,58 @@ void buffer_flush(int thread)
 		;
 }
 
-static uint64_t look(const void *p, unsigned int size)
+/* The oldest store of somebody else that has not arrived at p; NULL: there is none. */
+static struct delayed *others_delayed(const void *p, int *ret_thread)
 {
-	int thread = schedule_thread();
-	const struct buffer *b = thread < 0 ? NULL : &buffers[thread];
+	int me = schedule_thread();
 
-	for (int i = b ? b->count : 0; i-- > 0;)
-		if (b->store[i].p == p && b->store[i].size == size)
-			return b->store[i].v;
-	return read_memory(p, size);
+	for (int i = 0; delayed_stores && i < FIBERS_MAX; i++)
+		for (int k = 0; i != me && k < buffers[i].count; k++) {
+			struct delayed *d = &buffers[i].store[k];
+
+			if ((uintptr_t)p - (uintptr_t)d->p < d->size) {
+				*ret_thread = i;
+				return d;
+			}
+		}
+	return NULL;
+}
+
+uint64_t memory_read(const void *p, unsigned int size)
+{
+	int thread;
+	const struct delayed *d = others_delayed(p, &thread);
+
+	if (!d)
+		return read_memory(p, size);
+	return read_memory((const unsigned char *)&d->others_see + ((uintptr_t)p - (uintptr_t)d->p), size);
+}
+
+static void write_memory(void *p, uint64_t v, unsigned int size)
+{
+	int thread;
+	struct delayed *d = others_delayed(p, &thread);
+
+	if (d && d->size == size) { /* it comes before the other's, which is still on its way */
+		d->others_see = v;
+		return;
+	}
+	while (d) {
+		buffer_flush_one(thread);
+		d = others_delayed(p, &thread);
+	}
+	memcpy(p, &v, size);
 }
 
 static void delay(struct buffer *b, void *p, uint64_t v, unsigned int size)
 {
-	b->store[b->count++] = (struct buffered){ p, v, size };
+	int thread;
+
+	while (others_delayed(p, &thread))
+		buffer_flush_one(thread);
+	b->store[b->count++] = (struct delayed){ p, read_memory(p, size), size };
+	delayed_stores++;
+	memcpy(p, &v, size);
 }
 
 /* ---- operations ---- */
@@ -93,7 +135,7 @@ uint64_t step_load(const void *p, unsigned int size)
 	uint64_t v;
 
 	step_begins(STEP_LOAD, p, CALL_SITE);
-	v = look(p, size);
+	v = memory_read(p, size);
 	step_was(v);
 	return v;
 }
@@ -110,7 +152,7 @@ void step_store(void *p, uint64_t v, unsigned int size)
 		buffer_flush(schedule_thread());
 	if (b && b->count) {
 		delay(b, p, v, size);
-	} else if (b && delays_left > 0 && schedule_choose(2)) {
+	} else if (b && delays_left > 0 && !schedule_is_quiet() && site_is_shared(CALL_SITE) && schedule_choose(2)) {
 		delays_left--;
 		delay(b, p, v, size);
 	} else {
@@ -123,7 +165,7 @@ bool step_cas(void *p, uint64_t from, uint64_t to, uint64_t *found, unsigned int
 {
 	if (step_begins(STEP_CAS, p, CALL_SITE))
 		buffer_flush(schedule_thread());
-	*found = read_memory(p, size);
+	*found = memory_read(p, size);
 	step_was(*found);
 	if (fault_at(BLIND_CAS, CALL_SITE))
 		*found = from;
@@ -145,7 +187,7 @@ uint64_t step_update(void *p, enum step_update what, uint64_t v, unsigned int si
 
 	if (step_begins(STEP_UPDATE, p, CALL_SITE))
 		buffer_flush(schedule_thread());
-	old = read_memory(p, size);
+	old = memory_read(p, size);
 	switch (what) {
 	case UPDATE_ADD: v += old; break;
 	case UPDATE_AND: v &= old; break;
