@@ -121,7 +121,7 @@ TEST(a_submit_wakes_the_worker_that_was_about_to_park)
 
 TEST(finds_a_worker_that_parks_without_its_fence)
 {
-	find(&park_and_submit, &(struct fault){ "crew__heavy_fence", NO_FENCE });
+	find(&park_and_submit, &(struct fault){ "fence_everywhere", NO_FENCE });
 }
 
 TEST(finds_a_bell_that_wakes_nobody)

@@ -105,3 +105,51 @@ TEST(a_task_that_waits_for_another_ends)
 {
 	explore(&nested_life);
 }
+
+/* ---- one shuts down, another submits ---- */
+
+/* It is refused, or it is run: before the shutdown returns, or by the close at the latest. */
+static void submit_late(void)
+{
+	crew_future *f = crew_submit(ex, square, 6);
+	int y = 0, rc = crew_take(f, &y, NULL);
+
+	EXPECT((rc == 0 && y == 36) || rc == CREW_ERAISED);
+	schedule_rouse(0);
+}
+
+static void shut_down(void)
+{
+	schedule_quiet(true);
+	submit_and_take(2);
+	schedule_quiet(false);
+	EXPECT(crew_executor_shutdown(ex, 0, -1) == 0);
+	schedule_sleep(); /* until the other has left the executor alone */
+	schedule_quiet(true);
+	close_pool();
+}
+
+static void begin_alone(void)
+{
+	open_pool(1);
+}
+
+static void end_of_shutdown(void)
+{
+	EXPECT(runs == 1 || runs == 2);
+}
+
+static const struct scenario shutdown_and_submit = {
+	.name = "shutdown_and_submit", .begin = begin_alone, .end = end_of_shutdown, .thread = { shut_down, submit_late }, .preemptions = 1,
+	.delays = 1, .timeouts = TIMEOUTS_NEVER, .schedules = 20000
+};
+
+TEST(a_submit_during_a_shutdown_is_refused_or_run)
+{
+	explore(&shutdown_and_submit);
+}
+
+TEST(finds_a_shutdown_that_wakes_nobody)
+{
+	find(&shutdown_and_submit, &(struct fault){ "crew__wake_all", NO_WAKE });
+}

@@ -241,9 +241,10 @@ static bool worth_a_choice(enum step_kind kind, const void *site)
 	case STEP_LOAD:
 		return threads[current].stalls < STALLS_QUIET && site_is_shared(site);
 	case STEP_STORE:
+		return site_is_shared(site);
 	case STEP_CAS:
 	case STEP_UPDATE:
-		return site_is_shared(site);
+		return site_is_shared(site) || buffer_holds(current);
 	case STEP_FENCE:
 	case STEP_END:
 		return buffer_holds(current);

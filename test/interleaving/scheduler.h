@@ -49,7 +49,7 @@ struct scenario {
 };
 
 /*
- * What is broken on purpose: every operation of a kind in a function of lib/. A blind CAS takes what it finds for what it looks for, and writes; a
+ * What is broken on purpose: every operation of a kind in a function of lib/. Without a fence, updates are none either. A blind CAS takes what it finds for what it looks for, and writes; a
  * deaf one says that it has written, and has not.
  */
 enum fault_kind { NO_FAULT, NO_FENCE, NO_WAKE, NO_STORE, NO_UPDATE, BLIND_CAS, DEAF_CAS, NO_LOCK };

@@ -185,7 +185,7 @@ uint64_t step_update(void *p, enum step_update what, uint64_t v, unsigned int si
 {
 	uint64_t old;
 
-	if (step_begins(STEP_UPDATE, p, CALL_SITE))
+	if (step_begins(STEP_UPDATE, p, CALL_SITE) && !fault_at(NO_FENCE, CALL_SITE))
 		buffer_flush(schedule_thread());
 	old = memory_read(p, size);
 	switch (what) {
