@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "carriers.h"
+#include "../carriers.h"
 
 struct talk {
 	crew_pipe end, own;

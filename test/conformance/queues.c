@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "carriers.h"
+#include "../carriers.h"
 
 #define LONGS(capacity_) crew_queue_make(.item = sizeof(long), .capacity = (capacity_))
 

@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "carriers.h"
+#include "../carriers.h"
 
 static crew_future *promise_of_int(void)
 {

@@ -49,14 +49,13 @@ TEST_CARRIED(a_block_without_a_name_is_everybodys)
 {
 	crew_block block = crew_block_make(NULL, 1 << 20);
 	crew_bytes run = crew_block_at(block);
-	struct crowd crowd;
 	char text[8];
 
 	CHECK(run.data && run.len == 1 << 20);
 	for (size_t i = 0; i < run.len; i++)
 		CHECK_EQ(((char *)run.data)[i], 0);
-	crowd_start(&crowd, 4, fill, &block);
-	crowd_join(&crowd);
+	crowd_start(4, fill, &block);
+	crowd_join();
 	CHECK_EQ(((char *)run.data)[0], 'a');
 	CHECK_EQ(((char *)run.data)[3999], 'd');
 	CHECK_EQ(crew_block_name(block, text, sizeof text), 0);
@@ -80,15 +79,14 @@ TEST_CARRIED(a_named_block_is_found_by_its_name)
 {
 	crew_block block = crew_block_make(fresh_name("named"), 5000);
 	crew_bytes run = crew_block_at(block);
-	struct crowd crowd;
 	char text[64];
 
 	CHECK_EQ(crew_handle_error(block), 0);
 	CHECK(run.data && run.len == 5000 && is_there(name));
-	crowd_start(&crowd, 4, fill_by_name, name);
-	crowd_join(&crowd);
-	crowd_start(&crowd, 1, fill, &block); /* by its handle too, in a process that has not mapped it */
-	crowd_join(&crowd);
+	crowd_start(4, fill_by_name, &name);
+	crowd_join();
+	crowd_start(1, fill, &block); /* by its handle too, in a process that has not mapped it */
+	crowd_join();
 	CHECK_EQ(((char *)run.data)[0], 'a');
 	CHECK_EQ(((char *)run.data)[3999], 'd');
 	CHECK_EQ(crew_block_name(block, text, sizeof text), (int)strlen(name));
@@ -351,14 +349,13 @@ TEST_CARRIED(a_shareable_list_changes_in_place_or_not_at_all)
 {
 	crew_item items[] = { crew_item_integer(7), crew_item_string("one"), { .kind = CREW_ITEM_NONE }, crew_item_string("") }, item;
 	crew_shareable_list list = crew_shareable_list_make(items, 4);
-	struct crowd crowd;
 
 	CHECK_EQ(crew_shareable_list_len(list), 4);
 	CHECK(is_text(list, 1, "one"));
 	CHECK_EQ(crew_shareable_list_get(list, 2, &item), 0);
 	CHECK_EQ((int)item.kind, (int)CREW_ITEM_NONE);
-	crowd_start(&crowd, 1, change, &list);
-	crowd_join(&crowd);
+	crowd_start(1, change, &list);
+	crowd_join();
 	CHECK_EQ(crew_shareable_list_get(list, 0, &item), 0);
 	CHECK(item.kind == CREW_ITEM_INTEGER && item.is.integer == -5);
 	CHECK(is_text(list, 1, "eightchr"));

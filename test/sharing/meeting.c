@@ -62,11 +62,10 @@ static void meet(int i, void *arg)
 TEST_CARRIED(nobody_passes_a_barrier_before_all_are_there)
 {
 	struct meeting m = open_meeting(PARTIES);
-	struct crowd crowd;
 
 	CHECK_EQ(crew_barrier_parties(m.barrier), PARTIES);
-	crowd_start(&crowd, PARTIES, meet, &m);
-	crowd_join(&crowd);
+	crowd_start(PARTIES, meet, &m);
+	crowd_join();
 	for (int i = 0; i < PARTIES; i++)
 		CHECK_EQ(crew_array_as(int, m.arrived)[i], (int)m.times);
 	CHECK_EQ(crew_barrier_waiting(m.barrier), 0);
@@ -118,10 +117,9 @@ static void act(int i, void *arg)
 TEST_CARRIED(the_last_to_come_runs_the_action)
 {
 	struct meeting m = open_meeting(PARTIES);
-	struct crowd crowd;
 
-	crowd_start(&crowd, PARTIES, act, &m);
-	crowd_join(&crowd);
+	crowd_start(PARTIES, act, &m);
+	crowd_join();
 	CHECK_EQ(crew_value_load(m.count), 20);
 	CHECK(crew_barrier_broken(m.barrier));
 	close_meeting(&m);
@@ -139,17 +137,16 @@ static void wait_broken(int i, void *arg)
 TEST_CARRIED(a_broken_barrier_holds_nobody_until_it_is_reset)
 {
 	struct meeting m = open_meeting(PARTIES);
-	struct crowd crowd;
 
 	for (int how = 0; how < 2; how++) {
-		crowd_start(&crowd, PARTIES - 1, wait_broken, &m);
+		crowd_start(PARTIES - 1, wait_broken, &m);
 		while (crew_barrier_waiting(m.barrier) < PARTIES - 1)
 			sched_yield();
 		if (how == 0)
 			CHECK_EQ(crew_barrier_abort(m.barrier), 0);
 		else
 			CHECK_EQ(crew_barrier_reset(m.barrier), 0);
-		crowd_join(&crowd);
+		crowd_join();
 		if (how == 0) {
 			CHECK(crew_barrier_broken(m.barrier));
 			CHECK_EQ(crew_barrier_wait(m.barrier, CREW_FOREVER), CREW_EBROKEN);
@@ -163,8 +160,8 @@ TEST_CARRIED(a_broken_barrier_holds_nobody_until_it_is_reset)
 	CHECK_EQ(crew_barrier_wait(m.barrier, 20), CREW_EBROKEN);
 	CHECK_EQ(crew_barrier_reset(m.barrier), 0);
 	m.times = 20;
-	crowd_start(&crowd, PARTIES, meet, &m);
-	crowd_join(&crowd);
+	crowd_start(PARTIES, meet, &m);
+	crowd_join();
 	close_meeting(&m);
 }
 
@@ -179,21 +176,20 @@ static void wait_to_die(void *arg)
 TEST_CARRIED(a_party_that_dies_in_a_barrier_breaks_it)
 {
 	struct meeting m = open_meeting(PARTIES);
-	struct crowd crowd;
 	pid_t pid = child_start(wait_to_die, &m);
 
 	while (crew_barrier_waiting(m.barrier) < 1)
 		sched_yield();
-	crowd_start(&crowd, PARTIES - 2, wait_broken, &m);
+	crowd_start(PARTIES - 2, wait_broken, &m);
 	while (crew_barrier_waiting(m.barrier) < PARTIES - 1)
 		sched_yield();
 	child_kill(pid);
 	CHECK_EQ(crew_barrier_wait(m.barrier, CREW_FOREVER), CREW_EBROKEN);
-	crowd_join(&crowd);
+	crowd_join();
 	CHECK_EQ(crew_barrier_reset(m.barrier), 0);
 	m.times = 10;
-	crowd_start(&crowd, PARTIES, meet, &m);
-	crowd_join(&crowd);
+	crowd_start(PARTIES, meet, &m);
+	crowd_join();
 	close_meeting(&m);
 }
 
@@ -218,10 +214,9 @@ static void read_or_write(int i, void *arg)
 TEST_CARRIED(readers_never_see_a_write_half_done)
 {
 	struct meeting m = open_meeting(1);
-	struct crowd crowd;
 
-	crowd_start(&crowd, 5, read_or_write, &m);
-	crowd_join(&crowd);
+	crowd_start(5, read_or_write, &m);
+	crowd_join();
 	CHECK_EQ(crew_array_as(int, m.arrived)[0], 2 * (int)((20 * m.times + 3) / 4));
 	close_meeting(&m);
 }
@@ -240,10 +235,9 @@ static void read_beside(int i, void *arg)
 TEST_CARRIED(many_read_at_once)
 {
 	struct meeting m = open_meeting(PARTIES);
-	struct crowd crowd;
 
-	crowd_start(&crowd, PARTIES, read_beside, &m);
-	crowd_join(&crowd);
+	crowd_start(PARTIES, read_beside, &m);
+	crowd_join();
 	CHECK_EQ(crew_try_acquire(m.rwlock), 0);
 	CHECK_EQ(crew_acquire(m.rwlock), -EDEADLK);
 	CHECK_EQ(crew_acquire(crew_reading(m.rwlock)), -EDEADLK);
@@ -269,10 +263,9 @@ static void contend(int i, void *arg)
 TEST_CARRIED(a_writer_waits_for_those_who_read)
 {
 	struct meeting m = open_meeting(1);
-	struct crowd crowd;
 
 	CHECK_EQ(crew_acquire(crew_reading(m.rwlock)), 0);
-	crowd_start(&crowd, 1, contend, &m);
+	crowd_start(1, contend, &m);
 	CHECK_EQ(crew_event_wait(m.ready, CREW_FOREVER), 0);
 	for (int i = 0; i < 100; i++) {
 		CHECK_EQ(crew_acquire(crew_reading(m.rwlock)), 0);
@@ -280,7 +273,7 @@ TEST_CARRIED(a_writer_waits_for_those_who_read)
 	}
 	CHECK_EQ(crew_value_load(m.count), 0);
 	CHECK_EQ(crew_release(m.rwlock), 0);
-	crowd_join(&crowd);
+	crowd_join();
 	CHECK_EQ(crew_value_load(m.count), 1);
 	close_meeting(&m);
 }

@@ -14,11 +14,12 @@ struct account {
 	crew_value total; /* long */
 	crew_event event, other;
 	size_t times;
+	pid_t maker;
 };
 
 static struct account open_account(void)
 {
-	struct account a = { crew_lock_make(), crew_rlock_make(), crew_value_make(long, 0), crew_event_make(), crew_event_make(), test_scaled(20000) };
+	struct account a = { crew_lock_make(), crew_rlock_make(), crew_value_make(long, 0), crew_event_make(), crew_event_make(), test_scaled(20000), getpid() };
 
 	CHECK_EQ(crew_handle_error(a.lock), 0);
 	CHECK_EQ(crew_handle_error(a.rlock), 0);
@@ -58,10 +59,9 @@ static void deposit(int i, void *arg)
 TEST_CARRIED(no_deposit_under_a_lock_is_lost)
 {
 	struct account a = open_account();
-	struct crowd crowd;
 
-	crowd_start(&crowd, 4, deposit, &a);
-	crowd_join(&crowd);
+	crowd_start(4, deposit, &a);
+	crowd_join();
 	CHECK_EQ(crew_value_as(long, a.total), 4 * (long)a.times);
 	close_account(&a);
 }
@@ -82,10 +82,9 @@ static void deposit_deep(int i, void *arg)
 TEST_CARRIED(no_deposit_under_a_recursive_lock_is_lost)
 {
 	struct account a = open_account();
-	struct crowd crowd;
 
-	crowd_start(&crowd, 4, deposit_deep, &a);
-	crowd_join(&crowd);
+	crowd_start(4, deposit_deep, &a);
+	crowd_join();
 	CHECK_EQ(crew_value_as(long, a.total), 8 * (long)(a.times / 2));
 	close_account(&a);
 }
@@ -106,23 +105,22 @@ static void try_them(int i, void *arg)
 	CHECK_GE(test_now_ms() - start, 60);
 	CHECK_EQ(crew_release(a->rlock), -EPERM);
 	CHECK_EQ(crew_handle_recover(a->rlock), -EPERM);
-	CHECK_EQ(crew_lock_owner(a->lock).whose, crowd_forks ? CREW_ANOTHER_PROCESS : CREW_THIS_PROCESS);
-	CHECK_EQ(crew_owner_of(a->rlock).whose, crowd_forks ? CREW_ANOTHER_PROCESS : CREW_THIS_PROCESS);
-	CHECK_EQ(crew_lock_owner(a->lock).pid, crowd_forks ? getppid() : getpid());
+	CHECK_EQ(crew_lock_owner(a->lock).whose, a->maker == getpid() ? CREW_THIS_PROCESS : CREW_ANOTHER_PROCESS);
+	CHECK_EQ(crew_owner_of(a->rlock).whose, a->maker == getpid() ? CREW_THIS_PROCESS : CREW_ANOTHER_PROCESS);
+	CHECK_EQ(crew_lock_owner(a->lock).pid, a->maker);
 	CHECK_EQ(crew_release(a->lock), 0); /* anybody may */
 }
 /* Only an rlock's owner may release it; a lock anybody. */
 TEST_CARRIED(anybody_may_release_a_lock_but_only_its_owner_an_rlock)
 {
 	struct account a = open_account();
-	struct crowd crowd;
 
 	CHECK_EQ(crew_lock_owner(a.lock).whose, CREW_NOBODYS);
 	CHECK_EQ(crew_acquire(a.lock), 0);
 	CHECK_EQ(crew_acquire(a.rlock), 0);
 	CHECK_EQ(crew_lock_owner(a.lock).whose, CREW_MINE);
-	crowd_start(&crowd, 1, try_them, &a);
-	crowd_join(&crowd);
+	crowd_start(1, try_them, &a);
+	crowd_join();
 	CHECK(!crew_lock_locked(a.lock));
 	CHECK_EQ(crew_release(a.lock), -EPERM);
 	CHECK_EQ(crew_release(a.rlock), 0);
@@ -174,13 +172,12 @@ static void wait_for_dropped(int i, void *arg)
 TEST_CARRIED(a_drop_wakes_those_who_wait)
 {
 	struct account a = open_account();
-	struct crowd crowd;
 
 	CHECK_EQ(crew_acquire(a.lock), 0);
-	crowd_start(&crowd, 1, wait_for_dropped, &a);
+	crowd_start(1, wait_for_dropped, &a);
 	CHECK_EQ(crew_event_wait(a.event, CREW_FOREVER), 0);
 	CHECK_EQ(crew_drop(a.lock), 0);
-	crowd_join(&crowd);
+	crowd_join();
 }
 
 /* ---- dying ---- */
@@ -239,12 +236,11 @@ TEST_CARRIED(one_of_those_who_wait_inherits_the_lock_of_the_dead)
 {
 	struct account a = open_account();
 	pid_t pid = child_start(take_and_stay, &a);
-	struct crowd crowd;
 
 	CHECK_EQ(crew_event_wait(a.event, CREW_FOREVER), 0);
-	crowd_start(&crowd, 5, inherit, &a);
+	crowd_start(5, inherit, &a);
 	child_kill(pid);
-	crowd_join(&crowd);
+	crowd_join();
 	CHECK_EQ(crew_value_load(a.total), 1);
 	close_account(&a);
 }

@@ -1,34 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * sharers.c: threads and forked children under one face.
+ * sharers.c: several at once, over one carrier; and single forked children, to be killed.
  */
 #include "sharers.h"
 
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "ipc/family.h"
-
-bool crowd_forks;
-
-static void *member_thread(void *arg)
-{
-	struct crowd_member *m = arg;
-
-	m->body(m->i, m->arg);
-	return NULL;
-}
-
-static void member_process(void *arg)
-{
-	struct crowd_member *m = arg;
-
-	m->body(m->i, m->arg);
-}
 
 pid_t child_start(void (*body)(void *arg), void *arg)
 {
@@ -76,39 +61,33 @@ void child_await_sleep(pid_t pid)
 	}
 }
 
-void crowd_start(struct crowd *crowd, int n, void (*body)(int i, void *arg), void *arg)
-{
-	CHECK_LE(n, CROWD_MAX);
-	crowd->n = n;
-	for (int i = 0; i < n; i++) {
-		struct crowd_member *m = &crowd->member[i];
+/* A member's number and what it does, before its argument. */
+struct member {
+	int i;
+	long distance; /* of its function from crowd_join */
+	uint64_t arg[];
+};
 
-		*m = (struct crowd_member){ .body = body, .arg = arg, .i = i };
-		if (crowd_forks)
-			m->pid = child_start(member_process, m);
-		else
-			CHECK_EQ(pthread_create(&m->thread, NULL, member_thread, m), 0);
-	}
+static void be_member(const void *arg)
+{
+	struct member *m = (struct member *)(uintptr_t)arg; /* our own copy */
+
+	((void (*)(int i, void *arg))(uintptr_t)((intptr_t)(uintptr_t)crowd_join + m->distance))(m->i, m->arg);
 }
 
-void crowd_join(struct crowd *crowd)
+void crowd_start_with(int n, void (*body)(int i, void *arg), const void *arg, size_t size)
 {
-	for (int i = 0; i < crowd->n; i++) {
-		if (crowd->member[i].pid)
-			child_join(crowd->member[i].pid);
-		else
-			CHECK_EQ(pthread_join(crowd->member[i].thread, NULL), 0);
-	}
+	struct member *m = calloc(1, sizeof *m + size);
+
+	CHECK(m != NULL);
+	memcpy(m->arg, arg, size);
+	m->distance = (long)((intptr_t)(uintptr_t)body - (intptr_t)(uintptr_t)crowd_join);
+	for (m->i = 0; m->i < n; m->i++)
+		carry(be_member, m, sizeof *m + size);
+	free(m);
 }
 
-void carried_register(const char *name, const char *file, int line, int seconds, void (*run)(const void *forks))
+void crowd_join(void)
 {
-	test_register(&(struct test){ name, "threads", file, line, seconds, run, NULL });
-	test_register(&(struct test){ name, "forked", file, line, seconds, run, &crowd_forks });
-}
-
-void carried_run(const void *forks, void (*body)(void))
-{
-	crowd_forks = forks != NULL;
-	body();
+	carried_join();
 }

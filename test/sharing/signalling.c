@@ -61,10 +61,9 @@ static void go_in_and_out(int i, void *arg)
 TEST_CARRIED(a_semaphore_lets_as_many_in_as_it_has_units)
 {
 	struct scene s = open_scene(3, 3);
-	struct crowd crowd;
 
-	crowd_start(&crowd, 6, go_in_and_out, &s);
-	crowd_join(&crowd);
+	crowd_start(6, go_in_and_out, &s);
+	crowd_join();
 	CHECK_LE(crew_value_load(s.most), 3);
 	CHECK_EQ(crew_semaphore_value(s.semaphore), 3);
 	close_scene(&s);
@@ -104,15 +103,14 @@ static void take_one(int i, void *arg)
 TEST_CARRIED(as_many_as_are_released_come_through)
 {
 	struct scene s = open_scene(0, 0);
-	struct crowd crowd;
 
-	crowd_start(&crowd, 12, take_one, &s);
+	crowd_start(12, take_one, &s);
 	for (int i = 0; i < 12; i++) {
 		CHECK_EQ(crew_release(s.semaphore), 0);
 		if (i % 4 == 0)
 			await_count(&s, i + 1);
 	}
-	crowd_join(&crowd);
+	crowd_join();
 	CHECK_EQ(crew_semaphore_value(s.semaphore), 0);
 	close_scene(&s);
 }
@@ -156,16 +154,15 @@ static void wait_for_gun(int i, void *arg)
 TEST_CARRIED(a_set_event_wakes_all)
 {
 	struct scene s = open_scene(0, 0);
-	struct crowd crowd;
 
 	CHECK(!crew_event_is_set(s.event));
 	CHECK_EQ(crew_event_wait(s.event, 0), -ETIMEDOUT);
 	CHECK_EQ(crew_event_wait(s.event, 20), -ETIMEDOUT);
-	crowd_start(&crowd, 8, wait_for_gun, &s);
+	crowd_start(8, wait_for_gun, &s);
 	await_count(&s, 8);
 	CHECK_EQ(crew_event_set(s.event), 0);
 	CHECK_EQ(crew_event_set(s.event), 0);
-	crowd_join(&crowd);
+	crowd_join();
 	CHECK(crew_event_is_set(s.event));
 	CHECK_EQ(crew_event_wait(s.event, 0), 0);
 	CHECK_EQ(crew_event_clear(s.event), 0);
@@ -220,13 +217,12 @@ static void wait_for_notice(int i, void *arg)
 TEST_CARRIED(notify_wakes_as_many_as_it_is_told_and_no_more)
 {
 	struct scene s = open_scene(0, 0);
-	struct crowd crowd;
 
 	CHECK_EQ(crew_condition_notify(s.condition, 1), -EPERM);
 	CHECK_EQ(crew_condition_wait(s.condition, 0), -EPERM);
 	CREW_WITH (s.condition)
 		CHECK_EQ(crew_condition_notify(s.condition, -1), 0);
-	crowd_start(&crowd, 7, wait_for_notice, &s);
+	crowd_start(7, wait_for_notice, &s);
 	await_count(&s, 7);
 	CREW_WITH (s.condition) {
 		CHECK_EQ(crew_condition_notify(s.condition, 0), 0);
@@ -240,7 +236,7 @@ TEST_CARRIED(notify_wakes_as_many_as_it_is_told_and_no_more)
 		CHECK_EQ(crew_condition_notify(s.condition, -1), 4);
 		CHECK_EQ(crew_condition_notify(s.condition, -1), 0);
 	}
-	crowd_join(&crowd);
+	crowd_join();
 	CHECK_EQ(crew_value_load(s.inside), 7);
 	close_scene(&s);
 }
@@ -276,18 +272,17 @@ static void wait_for_five(int i, void *arg)
 TEST_CARRIED(wait_for_waits_for_the_predicate)
 {
 	struct scene s = open_scene(0, 0);
-	struct crowd crowd;
 
 	CREW_WITH (s.condition)
 		CHECK_EQ(crew_condition_wait_for(s.condition, is_five, &s.inside, 20), -ETIMEDOUT);
-	crowd_start(&crowd, 3, wait_for_five, &s);
+	crowd_start(3, wait_for_five, &s);
 	await_count(&s, 3);
 	for (int i = 0; i < 5; i++)
 		CREW_WITH (s.condition) {
 			crew_value_add(s.inside, 1);
 			CHECK_GE(crew_condition_notify(s.condition, -1), 0);
 		}
-	crowd_join(&crowd);
+	crowd_join();
 	close_scene(&s);
 }
 
@@ -409,10 +404,9 @@ static void produce_and_consume(int i, void *arg)
 TEST_CARRIED(producers_and_consumers_alternate_over_a_condition)
 {
 	struct scene s = open_scene(0, 0);
-	struct crowd crowd;
 
-	crowd_start(&crowd, 4, produce_and_consume, &s);
-	crowd_join(&crowd);
+	crowd_start(4, produce_and_consume, &s);
+	crowd_join();
 	CHECK_EQ(crew_value_load(s.count), 4 * (int)(s.times / 8));
 	close_scene(&s);
 }

@@ -62,11 +62,10 @@ TEST_CARRIED(no_atomic_count_is_lost)
 {
 	struct counts c = { crew_value_make(char, 0), crew_value_make(short, 0), crew_value_make(unsigned, 0), crew_value_make(long, 0),
 			    crew_value_make(long, 0), test_scaled(10000) };
-	struct crowd crowd;
 	int64_t n = 4 * (int64_t)c.times;
 
-	crowd_start(&crowd, 4, count, &c);
-	crowd_join(&crowd);
+	crowd_start(4, count, &c);
+	crowd_join();
 	CHECK_EQ(crew_value_load(c.of8), (int8_t)n);
 	CHECK_EQ(crew_value_load(c.of16), (int16_t)-n);
 	CHECK_EQ(crew_value_load(c.of32), 3 * n);

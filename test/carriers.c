@@ -2,11 +2,11 @@
 /*
  * carriers.c: the table of those who may be on the other side.
  *
- * A function is named to a worker by its distance from one of this program: workers run the same program.
+ * A function is named to another process by its distance from one of this program: they run the same program, if not at the same address. What a new program
+ * image does not know either is which of the carriers it is: that travels along.
  */
 #include "carriers.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -17,15 +17,17 @@ enum { CARRIED_MAX = 64, WORKERS = 8 };
 struct carried {
 	carried_fn *fn;
 	void *arg;
-	pthread_t thread;
+	size_t size;
 	pid_t pid;
+	crew_process *child;
 	crew_future *future;
 };
 
 struct carrier {
 	const char *name;
-	void (*start)(struct carried *c, size_t n);
+	void (*start)(struct carried *c);
 	void (*join)(struct carried *c);
+	enum crew_start method;
 	bool separate;
 };
 
@@ -33,29 +35,46 @@ static const struct carrier *carrier;
 static struct carried carried[CARRIED_MAX];
 static int carried_count;
 static crew_executor *workers;
+static const struct carrier *carrier_at(int which);
 
-static void *in_thread(void *argument)
+CREW_TASK(int, call_carried, (int, which), (long, distance), (crew_bytes, arg))
 {
-	struct carried *c = argument;
-
-	c->fn(c->arg);
-	return NULL;
+	carrier = carrier_at(which);
+	((carried_fn *)(uintptr_t)((intptr_t)(uintptr_t)carry + distance))(arg.data);
+	return 1;
 }
 
-static void start_thread(struct carried *c, size_t n)
+static long distance_of(carried_fn *fn)
 {
-	(void)n;
-	CHECK_EQ(pthread_create(&c->thread, NULL, in_thread, c), 0);
+	return (long)((intptr_t)(uintptr_t)fn - (intptr_t)(uintptr_t)carry);
 }
 
-static void join_thread(struct carried *c)
+static int which_one(void)
 {
-	pthread_join(c->thread, NULL);
+	return (int)(carrier - carrier_at(0));
 }
 
-static void start_fork(struct carried *c, size_t n)
+static void start_thread(struct carried *c)
 {
-	(void)n;
+	c->child = crew_thread_start(call_carried, which_one(), distance_of(c->fn), crew_bytes_make(c->arg, c->size));
+}
+
+static void start_child(struct carried *c)
+{
+	c->child = crew_start_with((.start = carrier->method), call_carried, which_one(), distance_of(c->fn), crew_bytes_make(c->arg, c->size));
+}
+
+static void join_child(struct carried *c)
+{
+	int y = 0;
+
+	CHECK_EQ(crew_process_result(c->child, &y), 0);
+	CHECK_EQ(y, 1);
+	CHECK(crew_process_close(c->child) == NULL);
+}
+
+static void start_fork(struct carried *c)
+{
 	c->pid = fork();
 	CHECK(c->pid >= 0);
 	if (c->pid == 0) {
@@ -72,17 +91,9 @@ static void join_fork(struct carried *c)
 	CHECK_EQ(status, 0);
 }
 
-CREW_TASK(int, call_carried, (long, distance), (crew_bytes, arg))
+static void start_worker(struct carried *c)
 {
-	((carried_fn *)(uintptr_t)((intptr_t)(uintptr_t)carry + distance))(arg.data);
-	return 1;
-}
-
-static void start_worker(struct carried *c, size_t n)
-{
-	long distance = (long)((intptr_t)(uintptr_t)c->fn - (intptr_t)(uintptr_t)carry);
-
-	c->future = crew_submit(workers, call_carried, distance, crew_bytes_make(c->arg, n));
+	c->future = crew_submit(workers, call_carried, which_one(), distance_of(c->fn), crew_bytes_make(c->arg, c->size));
 }
 
 static void join_worker(struct carried *c)
@@ -94,10 +105,17 @@ static void join_worker(struct carried *c)
 }
 
 static const struct carrier carriers[] = {
-	{ "thread", start_thread, join_thread, false },
-	{ "forked_child", start_fork, join_fork, true },
-	{ "process_worker", start_worker, join_worker, true },
+	{ "thread", start_thread, join_child, CREW_START_DEFAULT, false },
+	{ "forked_child", start_fork, join_fork, CREW_START_DEFAULT, true },
+	{ "server_child", start_child, join_child, CREW_START_SERVER, true },
+	{ "spawned_child", start_child, join_child, CREW_START_SPAWN, true },
+	{ "process_worker", start_worker, join_worker, CREW_START_DEFAULT, true },
 };
+
+static const struct carrier *carrier_at(int which)
+{
+	return &carriers[which];
+}
 
 bool carrier_is_thread(void)
 {
@@ -113,7 +131,8 @@ void carry(carried_fn *fn, const void *arg, size_t n)
 	c->arg = malloc(n);
 	CHECK(c->arg != NULL);
 	memcpy(c->arg, arg, n);
-	carrier->start(c, n);
+	c->size = n;
+	carrier->start(c);
 }
 
 void carried_join(void)

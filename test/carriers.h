@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * carriers.h: one sentence, and whoever may be on the other side: a thread, a forked child, a worker of a process executor.
+ * carriers.h: one sentence, and whoever may be on the other side: a thread, a forked child, a child of every start method, a worker of a process
+ * executor.
  *
  *	static void put_seven(const void *arg) { … *(const crew_queue *)arg … }
  *
@@ -17,7 +18,7 @@
 
 #include <crew/crew.h>
 
-#include "../runner.h"
+#include "runner.h"
 
 typedef void carried_fn(const void *arg);
 
