@@ -39,7 +39,8 @@ static const struct carrier *carrier_at(int which);
 
 CREW_TASK(int, call_carried, (int, which), (long, distance), (crew_bytes, arg))
 {
-	carrier = carrier_at(which);
+	if (carrier != carrier_at(which)) /* a new program image */
+		carrier = carrier_at(which);
 	((carried_fn *)(uintptr_t)((intptr_t)(uintptr_t)carry + distance))(arg.data);
 	return 1;
 }
