@@ -118,6 +118,8 @@ def rows():
     yield process("P3", "16 MiB, shared: no copy", "P3/shared/16 MiB", 2, "≤ 1.2 × that of 64 KiB = {}",
                   times(1.2, "P3/shared/64 KiB", 2, processes))
     yield process("P4", "open, 4 tasks, close, 4 workers (fork)", "P4", 4, "≤ {}", fixed(0.6))
+    yield process("P4", "the same (server)", "P4/server", 4, "≤ {}", fixed(1.5))
+    yield process("P4", "the same (spawn)", "P4/spawn", 4, "≤ {}", fixed(2))
     yield process("P4", "a spare replaces a dead worker", "P4/spare", 4, "< {}", fixed(1))
     yield process("P5", "kill -9 one of two: one fails, 99 right", "P5", 2, "≤ {}", fixed(2))
     yield process("P6", "private memory of an idle worker", "P6", 2, "≤ {}", fixed(64))
