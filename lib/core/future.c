@@ -89,12 +89,13 @@ int crew__await(crew_future *f, uint64_t deadline)
 	while (!crew__done(f)) {
 		struct annex *a = annex_of(f);
 		uint64_t own = a && phase_of(ck_pr_load_32(&f->state)) == PHASE_PENDING ? a->deadline : NEVER;
-		uint64_t until = own < deadline ? own : deadline;
+		uint64_t until = own < deadline ? own : deadline, now = until == NEVER ? 0 : crew__now();
 
-		if (until != NEVER && crew__now() >= until) {
-			if (until == deadline)
-				return -ETIMEDOUT;
-			expire(f);
+		if (until <= now) {
+			if (own <= now)
+				expire(f);
+			if (deadline <= now)
+				return crew__done(f) ? 0 : -ETIMEDOUT;
 			continue;
 		}
 		ex = executor_of(f);

@@ -272,6 +272,26 @@ TEST_EACH(a_task_cannot_wait_for_its_whole_executor, ex)
 }
 
 /* A task that waits for itself: -EDEADLK, not a hang. */
+/* Who waits for any, or asks without waiting, also sees to it that a task whose time is up before it began never does. */
+TEST_EACH(a_wait_for_any_notices_a_deadline, ex)
+{
+	GATE (g, ex);
+	crew_future *fs[2];
+
+	NOT_WHERE(IMMEDIATE, "nothing waits for its turn");
+	gate_occupy(&g);
+	fs[0] = crew_submit(ex, counted, g.bytes, 1);
+	fs[1] = crew_submit_with(ex, (.timeout_ms = 20), counted, g.bytes, 2);
+	CHECK_EQ(crew_wait(fs, 2, CREW_FIRST_COMPLETED, CREW_FOREVER), 1);
+	CHECK_EQ(crew_future_error(fs[1])->code, CREW_EDEADLINE);
+	CHECK(!crew_future_done(fs[0]));
+	fs[1] = crew_submit_with(ex, (.timeout_ms = 20), counted, g.bytes, 2);
+	while (crew_future_wait(fs[1], 0) == -ETIMEDOUT)
+		sched_yield();
+	CHECK_EQ(crew_future_error(fs[1])->code, CREW_EDEADLINE);
+	CHECK_EQ(gate_count(g.at, 2), 0u);
+}
+
 static crew_future *own;
 CREW_TASK(int, waits_for_itself, (crew_bytes, gate))
 {
