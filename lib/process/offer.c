@@ -280,6 +280,26 @@ bool crew__offer_withdraw(struct worker_executor *x, crew_future *f, uint64_t *r
 	return ours;
 }
 
+crew_future *crew__offer_withdraw_any(struct worker_executor *x, uint64_t *ret_ticket, bool *ret_pending)
+{
+	crew_future *f = NULL;
+
+	*ret_pending = false;
+	pthread_mutex_lock(&x->mutex); /* as long as it is held no cell's future completes, so none is recycled */
+	for (uint64_t cells = x->busy; cells && !f; cells &= cells - 1) {
+		uint32_t cell = (uint32_t)__builtin_ctzll(cells);
+		crew_future *here = x->offers[cell].f;
+
+		*ret_pending |= here != NULL;
+		if (here && withdraw(x, cell, ret_ticket))
+			f = here;
+	}
+	if (f)
+		crew__take(f);
+	pthread_mutex_unlock(&x->mutex);
+	return f;
+}
+
 crew_future *crew__offer_oldest(struct worker_executor *x)
 {
 	crew_future *f;
@@ -355,17 +375,6 @@ void crew__offer_stop(struct worker_executor *x, const crew_future *f)
 	while (word_is_of(word, ticket) && word_status(word) == WORD_RUNNING && !(word & WORD_STOP))
 		if (ck_pr_cas_64_value(place, word, word | WORD_STOP, &word))
 			return;
-}
-
-crew_future *crew__offer_some(struct worker_executor *x)
-{
-	crew_future *f = NULL;
-
-	pthread_mutex_lock(&x->mutex);
-	for (uint64_t cells = x->busy; cells && !f; cells &= cells - 1)
-		f = x->offers[__builtin_ctzll(cells)].f;
-	pthread_mutex_unlock(&x->mutex);
-	return f;
 }
 
 /* ---- endings ---- */

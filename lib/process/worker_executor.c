@@ -272,16 +272,28 @@ static int worker_cancel(crew_executor *ex, crew_future *f)
 	return phase_done(load_acquire_32(&f->state)) ? -EALREADY : 0;
 }
 
+/* Run what nobody has begun, wait for the rest. None of them is touched outside of its cell: one that was posted is recycled the moment it is done. */
 static int worker_drain(crew_executor *ex, uint64_t deadline)
 {
 	struct worker_executor *x = worker_executor_of(ex);
-	crew_future *f;
-	int rc = 0;
 
-	collect(x);
-	while ((f = crew__offer_some(x)) && rc == 0)
-		rc = crew__await(f, deadline);
-	return rc;
+	for (;;) {
+		uint32_t replied = load_acquire_32(&x->w->orders->replied);
+		uint64_t ticket;
+		bool pending;
+		crew_future *f;
+
+		collect(x);
+		f = crew__offer_withdraw_any(x, &ticket, &pending);
+		if (f)
+			run_here(x, f, ticket);
+		else if (!pending)
+			return 0;
+		else if (crew__now() >= deadline)
+			return -ETIMEDOUT;
+		else
+			sleep_here(x, replied, NULL, 0, deadline);
+	}
 }
 
 /* ---- between tasks ---- */
@@ -307,11 +319,8 @@ void crew__look_after_errands(struct worker_executor *x)
 
 void crew__finish_errands(struct worker_executor *x)
 {
-	while (has_errands(x)) {
-		crew__run_leftovers(x);
-		if (worker_drain(&x->base, NEVER) || !crew__offer_some(x))
-			return;
-	}
+	crew__run_leftovers(x);
+	worker_drain(&x->base, NEVER);
 }
 
 /* ---- the rest of the table ---- */

@@ -104,8 +104,8 @@ bool crew__offer_any_back(struct worker_executor *x, struct ending *ret);
 /* Ask the task in f's cell to stop, wherever it runs. */
 void crew__offer_stop(struct worker_executor *x, const crew_future *f);
 
-/* A future that some cell has; NULL: none has any. */
-crew_future *crew__offer_some(struct worker_executor *x);
+/* As crew__offer_withdraw(), of whatever no other worker has begun; NULL: there is none. *ret_pending: some cell has one all the same. */
+crew_future *crew__offer_withdraw_any(struct worker_executor *x, uint64_t *ret_ticket, bool *ret_pending);
 
 static inline bool has_errands(const struct worker_executor *x)
 {
