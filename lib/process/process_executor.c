@@ -210,6 +210,13 @@ static crew_executor *failed(struct process_executor *p, int rc, const char *wha
 	return crew__executor_failed(&process_ops, rc, "%s: %s", what, crew_strerror(rc));
 }
 
+static const char *why_no_workers(int rc)
+{
+	if (rc == CREW_ETHREADED)
+		return "no server for the workers (crew_init() first in main() would help)";
+	return rc == -ENOENT ? "the program cannot be executed again to be a server: /proc is missing" : "the workers could not be forked";
+}
+
 static struct process_executor *executor_new(const char *name)
 {
 	struct process_executor *p = aligned_alloc(CREW__CACHELINE, (sizeof *p + CREW__CACHELINE - 1) / CREW__CACHELINE * CREW__CACHELINE);
@@ -254,6 +261,7 @@ crew_executor *crew_processes_open(const struct crew_processes_options *options,
 	if (rc)
 		return failed(p, rc, "an option of crew_processes is out of range");
 	p->grace = (uint64_t)(o.grace_ms ? o.grace_ms : 1000) * MS_TO_NS;
+	p->silence = SILENCE_MS * MS_TO_NS;
 	p->retries = (uint32_t)o.retries;
 	p->base.task_timeout_ms = o.task_timeout_ms;
 	rc = open_memory(p, o.workers ? (uint32_t)o.workers : (uint32_t)crew_cpu_count(), (uint32_t)o.spares);
@@ -271,7 +279,7 @@ crew_executor *crew_processes_open(const struct crew_processes_options *options,
 	if (rc == 0)
 		rc = open_workers(p);
 	if (rc)
-		return failed(p, rc, rc == CREW_ETHREADED ? "no server for the workers (crew_init() first in main() would help)" : "the workers could not be forked");
+		return failed(p, rc, why_no_workers(rc));
 	rc = crew__engine_start(p);
 	if (rc)
 		return failed(p, rc, "the engine thread could not be started");
@@ -291,9 +299,12 @@ static void process_shutdown(crew_executor *ex, uint64_t deadline, bool kill)
 
 /* ---- closing ---- */
 
-/* Wait for the end of the zygote, which waits for its workers. A worker that does not come (a finalizer that hangs, a stopped process) is killed. */
+/* Wait for the end of the zygote, which waits for its workers. A worker that does not come (a finalizer that hangs, a stopped process) is killed; for one that
+   does not even die of that, because a device does not answer it, nobody waits for ever. */
 static void await_zygote(struct process_executor *p)
 {
+	uint64_t patience = crew__now() + ck_pr_load_64(&p->silence);
+
 	if (p->zygote.pidfd < 0)
 		return;
 	crew__zygote_ask(p->zygote.socket, ZYGOTE_QUIT, 0, 0);
@@ -302,7 +313,10 @@ static void await_zygote(struct process_executor *p)
 		for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
 			crew__seat_kill(p, &p->seats[i], SIGKILL);
 		pthread_mutex_unlock(&p->lock);
-		crew__zygote_ask(p->zygote.socket, ZYGOTE_QUIT, 0, 0);
+		if (crew__now() < patience)
+			crew__zygote_ask(p->zygote.socket, ZYGOTE_QUIT, 0, 0);
+		else
+			syscall(SYS_pidfd_send_signal, p->zygote.pidfd, SIGKILL, NULL, 0);
 	}
 }
 

@@ -220,6 +220,7 @@ struct process_executor {
 	struct result_store *store; /* owns mappings[1] from its opening on */
 	int bell, timer, alarm, epoll;
 	uint64_t grace;
+	uint64_t silence; /* ns; nothing heard for so long from what should speak, or should have died, counts as death. Tests shorten it */
 	uint32_t retries; /* of tasks that do not say how many */
 	pthread_t engine;
 	bool engine_started; /* opener, closer */

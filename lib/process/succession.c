@@ -101,15 +101,25 @@ bool crew__hear(struct process_executor *p)
 	return rc == 0 && dead != 1;
 }
 
+/*
+ * SIGKILL cannot be refused, but a process that a device or a file server keeps waiting does not die before that answers. All that it can still do is what
+ * the kernel does for it: none of its own code will run again. So it is waited for a while and buried then: the worst that may come of it are bytes that a
+ * read() of its brings to where another answer lies by then.
+ */
 static void bury_all(struct process_executor *p)
 {
 	const struct cause killed = { .code = CLD_KILLED, .status = SIGKILL };
+	uint64_t patience = crew__now() + ck_pr_load_64(&p->silence);
 
+	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
+		if (p->seats[i].pidfd >= 0)
+			crew__seat_kill(p, &p->seats[i], SIGKILL);
 	for (uint32_t i = 0; i < p->ring.geometry.workers; i++) {
+		uint64_t now = crew__now();
+
 		if (p->seats[i].pidfd < 0)
 			continue;
-		crew__seat_kill(p, &p->seats[i], SIGKILL);
-		crew__parcel_await(p->seats[i].pidfd, CREW_FOREVER); /* SIGKILL cannot be refused */
+		crew__parcel_await(p->seats[i].pidfd, now < patience ? (int)((patience - now) / MS_TO_NS) + 1 : 0);
 		crew__bury(p, i, killed);
 	}
 }
@@ -207,6 +217,7 @@ static bool kill_silent(struct process_executor *p, uint64_t long_ago)
 			p->silent = 0;
 		} else if (seat->since < long_ago) {
 			crew__seat_kill(p, seat, SIGKILL);
+			seat->since = crew__now(); /* counted once, however long it takes to die */
 			p->silent++;
 		}
 	}
@@ -215,10 +226,10 @@ static bool kill_silent(struct process_executor *p, uint64_t long_ago)
 
 void crew__check_births(struct process_executor *p)
 {
-	uint64_t now = crew__now(), long_ago = now - SILENCE_MS * MS_TO_NS;
+	uint64_t now = crew__now(), silence = ck_pr_load_64(&p->silence), long_ago = now - silence;
 	bool hopeless = false;
 
-	if (now < SILENCE_MS * MS_TO_NS)
+	if (now < silence)
 		return;
 	pthread_mutex_lock(&p->lock);
 	if (p->plan.start == CREW_START_SPAWN)
@@ -230,5 +241,5 @@ void crew__check_births(struct process_executor *p)
 		}
 	pthread_mutex_unlock(&p->lock);
 	if (hopeless)
-		crew__give_up(p, CREW_EBROKEN, NULL, "%d workers in a row were executed and did not come to crew_init() within %d s", STRIKES, SILENCE_MS / 1000);
+		crew__give_up(p, CREW_EBROKEN, NULL, "%d workers in a row were executed and did not come to crew_init() within %g s", STRIKES, (double)silence / 1e9);
 }

@@ -152,17 +152,42 @@ TEST_WITHIN(a_kill_and_the_end_of_its_task_may_meet, 300)
 	printf("%zu of %zu were killed in time\n", killed, rounds * ROUND);
 }
 
-/* Deadlines, kills and deaths from outside, all at once, also of workers that are just being born. */
+/* Deadlines, kills and deaths from outside, all at once, also of workers that are just being born, as long as there is anything to do; among tasks that
+   submit tasks, too. */
+struct killing {
+	crew_executor *ex;
+	uint32_t stop;
+};
+
 static void *kill_all(void *arg)
 {
 	const struct timespec pause = { 0, 15000000 };
-	crew_executor *ex = arg;
+	struct killing *k = arg;
 
-	for (int i = 0; i < 20; i++) {
-		crew_executor_kill(ex, i % 3 ? SIGKILL : SIGTERM);
+	for (int i = 0; !__atomic_load_n(&k->stop, __ATOMIC_ACQUIRE); i++) {
+		crew_executor_kill(k->ex, i % 3 ? SIGKILL : SIGTERM);
 		nanosleep(&pause, NULL);
 	}
 	return NULL;
+}
+
+CREW_TASK(long, sends_honest, (crew_bytes, runs), (int, i), (int, child))
+{
+	crew_error error;
+	long y;
+
+	count(runs, i);
+	if (crew_take(crew_submit(crew_task_executor(), honest, runs, child), &y, &error))
+		return crew_raise(error.code, "%s", error.message);
+	return y;
+}
+
+/* The i-th of n; children are counted behind all of them. */
+static crew_future *submit_one(crew_executor *ex, crew_bytes runs, int i, int n)
+{
+	if (i % 20 == 0)
+		return crew_submit_with(ex, (.timeout_ms = 5), endless, runs, i, i / 20 % 4);
+	return i % 20 == 7 ? crew_submit(ex, sends_honest, runs, i, n + i) : crew_submit(ex, honest, runs, i);
 }
 
 TEST_WITHIN(kills_may_meet_recoveries, 120)
@@ -172,14 +197,12 @@ TEST_WITHIN(kills_may_meet_recoveries, 120)
 	pthread_t killer;
 
 	CREW_SCOPE (ex, crew_processes(.workers = 3, .grace_ms = 20)) {
-		crew_bytes runs = crew_shared_alloc(ex, n);
+		crew_bytes runs = crew_shared_alloc(ex, 2 * n);
+		struct killing killing = { ex, 0 };
 
-		CHECK_EQ(pthread_create(&killer, NULL, kill_all, ex), 0);
+		CHECK_EQ(pthread_create(&killer, NULL, kill_all, &killing), 0);
 		for (size_t i = 0; i < n; i++) {
-			if (i % 20 == 0)
-				fs[i] = crew_submit_with(ex, (.timeout_ms = 5), endless, runs, (int)i, (int)(i / 20 % 4));
-			else
-				fs[i] = crew_submit(ex, honest, runs, (int)i);
+			fs[i] = submit_one(ex, runs, (int)i, (int)n);
 			if (i % 50 == 0)
 				crew_future_kill(fs[i], NULL, (int)(test_random() % 5));
 		}
@@ -191,7 +214,10 @@ TEST_WITHIN(kills_may_meet_recoveries, 120)
 			CHECK(code == CREW_EWORKER || (code == -ECANCELED && i % 50 == 0) || (i % 20 ? code == 0 : code == CREW_EDEADLINE));
 			CHECK_LE(runs_of(runs, (int)i), 1);
 			CHECK(code || runs_of(runs, (int)i) == 1);
+			CHECK_LE(runs_of(runs, (int)(n + i)), 1);
+			CHECK(code || i % 20 != 7 || runs_of(runs, (int)(n + i)) == 1);
 		}
+		__atomic_store_n(&killing.stop, 1, __ATOMIC_RELEASE);
 		pthread_join(killer, NULL);
 		check_strength(ex, 3);
 	}

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/sendfile.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -22,6 +24,8 @@
 
 #include "ipc/family.h"
 #include "runner.h"
+
+static const enum crew_start starts[] = { CREW_START_SERVER, CREW_START_FORK, CREW_START_SPAWN };
 
 CREW_TASK(long, square, (long, x))
 {
@@ -123,8 +127,6 @@ static void check_host_killed(enum crew_start start, int what)
 
 TEST(workers_die_with_a_host_that_is_killed)
 {
-	const enum crew_start starts[] = { CREW_START_SERVER, CREW_START_FORK, CREW_START_SPAWN };
-
 	for (int i = 0; i < 3; i++) {
 		check_host_killed(starts[i], IDLE);
 		check_host_killed(starts[i], BUSY);
@@ -155,12 +157,17 @@ TEST(workers_outlive_the_thread_that_opened)
 TEST(a_host_may_ignore_sigchld)
 {
 	signal(SIGCHLD, SIG_IGN);
-	CREW_SCOPE (ex, crew_processes(2)) {
-		check_square(ex, 5);
-		kill(crew_executor_worker_pid(ex, 0), SIGKILL);
-		kill(crew_executor_worker_pid(ex, 1), SIGKILL);
-		check_square(ex, 6);
-	}
+	for (int i = 0; i < 3; i++)
+		CREW_SCOPE (ex, crew_processes(.workers = 2, .start = starts[i])) {
+			check_square(ex, 5);
+			for (int k = 0; k < 2; k++) {
+				pid_t pid = crew_executor_worker_pid(ex, k);
+
+				if (pid > 0)
+					kill(pid, SIGKILL);
+			}
+			check_square(ex, 6);
+		}
 }
 
 static uint32_t stop_reaping;
@@ -178,18 +185,113 @@ TEST(a_host_may_wait_for_any_child)
 {
 	pthread_t thread;
 
-	CREW_SCOPE (ex, crew_processes(2)) {
-		CHECK_EQ(pthread_create(&thread, NULL, reap_any, NULL), 0);
-		for (int i = 0; i < 10; i++) {
-			pid_t pid = crew_executor_worker_pid(ex, i % 2);
+	for (int s = 0; s < 3; s++) {
+		CREW_SCOPE (ex, crew_processes(.workers = 2, .start = starts[s])) {
+			CHECK_EQ(pthread_create(&thread, NULL, reap_any, NULL), 0);
+			for (int i = 0; i < 10; i++) {
+				pid_t pid = crew_executor_worker_pid(ex, i % 2);
 
-			if (pid > 0)
-				kill(pid, SIGKILL);
-			check_square(ex, i);
+				if (pid > 0)
+					kill(pid, SIGKILL);
+				check_square(ex, i);
+			}
+		}
+		__atomic_store_n(&stop_reaping, 1, __ATOMIC_RELEASE);
+		pthread_join(thread, NULL);
+		__atomic_store_n(&stop_reaping, 0, __ATOMIC_RELEASE);
+	}
+}
+
+/* The file that runs is executed again, also when it has no name any more: this program, as a copy that deletes itself. */
+static void copy_program(const char *path)
+{
+	int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), to = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
+	ssize_t n;
+
+	CHECK(from >= 0 && to >= 0);
+	while ((n = sendfile(to, from, NULL, 1 << 20)) > 0)
+		;
+	CHECK_EQ(n, 0);
+	close(from);
+	close(to);
+}
+
+TEST_WITHIN(a_program_that_was_deleted_is_executed_all_the_same, 60)
+{
+	const char *own = getenv("CREW_TEST_DELETED");
+	char path[64];
+	int status;
+	pid_t pid;
+
+	if (own) {
+		CHECK_EQ(unlink(own), 0);
+		CREW_SCOPE (ex, crew_processes(.workers = 2, .start = CREW_START_SPAWN))
+			check_square(ex, 12);
+		return;
+	}
+	snprintf(path, sizeof path, "/tmp/crew-test-%d", (int)getpid());
+	copy_program(path);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		setenv("CREW_TEST_DELETED", path, 1);
+		execl(path, path, "a_program_that_was_deleted", (char *)NULL);
+		unlink(path);
+		_exit(127);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+		SKIP("nothing in /tmp may be executed");
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	CHECK(access(path, F_OK) < 0);
+}
+
+/* Without /proc nobody can execute the program again, nor count its threads: an open that would have to says so. All else works. */
+CREW_TASK(long, square_below, (long, x))
+{
+	long y = 0;
+
+	return crew_run(crew_task_executor(), &y, square, x) == 0 ? y : -1;
+}
+
+static void open_without_proc(enum crew_start start)
+{
+	crew_error error;
+	long y = 0;
+
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) || mount("none", "/proc", "tmpfs", 0, NULL))
+		_exit(77);
+	CREW_SCOPE (ex, crew_processes(.workers = 2, .start = start)) {
+		if (crew_executor_error(ex, &error)) {
+			CHECK_EQ(error.code, -ENOENT);
+			CHECK_HAS(error.message, "/proc is missing");
+			CHECK(start != CREW_START_FORK);
+		} else {
+			CHECK(start != CREW_START_SPAWN);
+			check_square(ex, 3);
+			CHECK_EQ(crew_run(ex, &y, square_below, 4L), 0);
+			CHECK_EQ(y, 16);
 		}
 	}
-	__atomic_store_n(&stop_reaping, 1, __ATOMIC_RELEASE);
-	pthread_join(thread, NULL);
+	_exit(0);
+}
+
+TEST(a_host_may_have_no_proc)
+{
+	if (TEST_ASAN || TEST_TSAN)
+		SKIP("a sanitizer reads /proc");
+	for (int i = 0; i < 3; i++) {
+		pid_t pid = fork();
+		int status;
+
+		CHECK(pid >= 0);
+		if (pid == 0)
+			open_without_proc(starts[i]);
+		CHECK_EQ(waitpid(pid, &status, 0), pid);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+			SKIP("it takes root to hide /proc");
+		CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	}
 }
 
 /* No handler of ours, no signal to the host but the zygote's SIGCHLD; the host's own handlers do not run in workers. */

@@ -194,6 +194,51 @@ TEST(a_grandchild_dies_with_its_creator)
 	close_board();
 }
 
+/* A task whose first life is killed when somebody watches the child it has started. Its second life has a child of its own, and ends it. */
+struct lives {
+	uint32_t count, watched;
+	pid_t children[2];
+};
+
+CREW_TASK(int, lives_twice, (crew_bytes, at), (int, start))
+{
+	struct lives *lives = at.data;
+	crew_process *p = crew_start_with((.start = (enum crew_start)start), sleep_for_ever);
+	uint32_t life = __atomic_load_n(&lives->count, __ATOMIC_ACQUIRE);
+
+	lives->children[life % 2] = crew_process_pid(p);
+	__atomic_store_n(&lives->count, life + 1, __ATOMIC_RELEASE);
+	while (life == 0)
+		if (__atomic_load_n(&lives->watched, __ATOMIC_ACQUIRE))
+			raise(SIGKILL);
+	crew_process_kill(p);
+	crew_process_close(p);
+	return (int)life;
+}
+
+TEST(children_of_a_task_die_with_each_life_of_it)
+{
+	const enum crew_start starts[] = { CREW_START_SERVER, CREW_START_FORK, CREW_START_SPAWN };
+
+	for (int i = 0; i < 3; i++)
+		CREW_SCOPE (ex, crew_processes(2)) {
+			crew_bytes at = crew_shared_alloc(ex, sizeof(struct lives));
+			struct lives *lives = at.data;
+			crew_future *f;
+			int first, life;
+
+			*lives = (struct lives){ 0 };
+			f = crew_submit_with(ex, (.retries = 1), lives_twice, at, (int)starts[i]);
+			while (!__atomic_load_n(&lives->count, __ATOMIC_ACQUIRE))
+				sched_yield();
+			first = watch_pid(lives->children[0]);
+			__atomic_store_n(&lives->watched, 1, __ATOMIC_RELEASE);
+			CHECK_EQ(crew_result(f, &life), 0);
+			CHECK_EQ(life, 1);
+			check_gone(first);
+		}
+}
+
 /* A death signal would come now: it belongs to the thread that forked. */
 CREW_TASK(crew_process *, start_in_thread, (enum crew_start, start))
 {

@@ -85,6 +85,11 @@ static crew_executor *processes(void)
 	return crew_processes(.workers = 2, .start = CREW_START_FORK);
 }
 
+static crew_executor *executions(void)
+{
+	return crew_processes(.workers = 2, .start = CREW_START_SPAWN);
+}
+
 static int try_with(opener *open, int resource, rlim_t value)
 {
 	struct rlimit limit;
@@ -130,6 +135,11 @@ TEST_WITHIN(threads_do_with_few_descriptors, 60)
 TEST_WITHIN(processes_do_with_few_descriptors, 120)
 {
 	try_descriptors(processes);
+}
+
+TEST_WITHIN(executed_processes_do_with_few_descriptors, 120)
+{
+	try_descriptors(executions);
 }
 
 static void try_address_space(opener *open)

@@ -5,6 +5,7 @@
  */
 #include <crew/crew.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,9 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "process/process_executor.h"
 #include "runner.h"
 
 CREW_TASK(long, square, (long, x))
@@ -262,6 +267,89 @@ TEST(spares_do_not_run_tasks)
 			CHECK(ran == first || ran == second);
 		}
 	}
+}
+
+/* ---- silence ---- */
+
+enum { SHORT_MS = 300 };
+
+/* What is not heard of for ten seconds counts as dead; for so long no test waits. */
+static void be_impatient(crew_executor *ex)
+{
+	ck_pr_store_64(&process_executor_of(ex)->silence, SHORT_MS * MS_TO_NS);
+}
+
+/* A zygote that does not answer is killed, and has a successor: what waits for its workers goes on. */
+TEST_WITHIN(a_zygote_that_falls_silent_has_a_successor, 60)
+{
+	for (int i = 0; i < 3; i++)
+		CREW_SCOPE (ex, crew_processes(.workers = 2, .start = starts[i])) {
+			pid_t workers[2] = { await_worker(ex, 0) }, zygote, keeper;
+
+			check_square(ex, 1);
+			while ((workers[1] = crew_executor_worker_pid(ex, 1)) == 0)
+				sched_yield();
+			zygote = parent_of(workers[0]);
+			if (starts[i] == CREW_START_FORK)
+				await_keeper(workers[0], &zygote, &keeper);
+			be_impatient(ex);
+			kill(zygote, SIGSTOP);
+			for (int k = 0; k < 2; k++)
+				kill(workers[k], SIGKILL);
+			check_square(ex, 2);
+			CHECK(parent_of(await_worker(ex, workers[0])) != zygote);
+			CHECK_EQ(crew_executor_error(ex, NULL), 0);
+		}
+}
+
+/* A program may do something else first, or instead, when it is executed to be a worker: as this one, if it is asked to. */
+__attribute__((__constructor__)) static void never_come_to_main(void)
+{
+	while (getenv("CREW_TEST_SILENT"))
+		pause();
+}
+
+TEST_WITHIN(workers_that_do_not_come_to_crew_init_break_the_executor, 60)
+{
+	setenv("CREW_TEST_SILENT", "1", 1);
+	CREW_SCOPE (ex, crew_processes(.workers = 2, .start = CREW_START_SPAWN)) {
+		crew_future *f = crew_submit(ex, square, 3);
+
+		be_impatient(ex);
+		CHECK_EQ(crew_future_wait(f, CREW_FOREVER), CREW_ERAISED);
+		CHECK_EQ(crew_future_error(f)->code, CREW_EBROKEN);
+		CHECK_HAS(crew_future_error(f)->message, "did not come to crew_init()");
+		CHECK_EQ(crew_executor_error(ex, NULL), CREW_EBROKEN);
+	}
+	unsetenv("CREW_TEST_SILENT");
+}
+
+/* A worker that a device keeps from dying is waited for a while, by who buries it and by who closes. Here it is a tracer that keeps it. */
+TEST_WITHIN(a_worker_that_cannot_die_holds_nobody_up, 60)
+{
+	struct pollfd end = { .events = POLLIN };
+	pid_t worker;
+	int status;
+
+	CREW_SCOPE (ex, crew_processes(.workers = 2)) {
+		check_square(ex, 1);
+		worker = await_worker(ex, 0);
+		end.fd = (int)syscall(SYS_pidfd_open, worker, 0);
+		if (ptrace(PTRACE_SEIZE, worker, 0, PTRACE_O_TRACEEXIT))
+			SKIP("nobody may be traced here");
+		be_impatient(ex);
+		kill(parent_of(worker), SIGKILL);
+		for (int i = 0; i < 10; i++)
+			check_square(ex, i);
+		CHECK(await_worker(ex, worker) != worker);
+		CHECK_EQ(poll(&end, 1, 0), 0); /* it has not ended yet */
+		ptrace(PTRACE_DETACH, worker, 0, 0);
+		close(end.fd);
+		worker = await_worker(ex, worker);
+		CHECK_EQ(ptrace(PTRACE_SEIZE, worker, 0, PTRACE_O_TRACEEXIT), 0L); /* and once more, for the close */
+	}
+	while (waitpid(worker, &status, __WALL) == worker && WIFSTOPPED(status))
+		ptrace(PTRACE_CONT, worker, 0, 0);
 }
 
 /* ---- storms ---- */
