@@ -69,7 +69,11 @@ def value(figure):
     if not opening:
         return html.escape(figure)
     spread, _, unit = rest.rpartition(") ")
-    return f'{html.escape(median)} {html.escape(unit)} <span class="spread">({html.escape(spread)})</span>'
+    return f'{html.escape(median)} {html.escape(micro(unit))} <span class="spread">({html.escape(spread)})</span>'
+
+
+def micro(unit):
+    return "µs" if unit == "us" else unit
 
 
 def promises(answers):
@@ -119,8 +123,8 @@ def most(series):
 
 
 def cdf(run, bench, title, caption):
-    """Of those with two workers, and of who has no more than one to ask."""
-    curves = [Series(peer, [(max(latency, 0.001), 100 * share) for latency, share in curve.points], marked=False)
+    """Of those with two workers, and of who has no more than one to ask. Without the slowest of all: it would set the scale."""
+    curves = [Series(peer, [(max(latency, 0.001), 100 * share) for latency, share in curve.points if share < 1], marked=False)
               for (b, workers, peer), curve in sorted(run.curves.items())
               if b == bench and (workers == 2 or not peer.startswith("crew"))]
     return figure(title, caption, Axis("latency, µs"), Axis("share of the round trips, %", log=False, low=0, high=100, ticks=[0, 25, 50, 75, 100]),
@@ -167,16 +171,16 @@ def size_text(size):
 
 
 def latency_charts(run):
-    hot = "One after the other; everybody is awake."
-    cold = "2 ms between them: the worker sleeps when the ping comes."
-    one = "Caller and worker share one CPU: each has to make way for the other."
-    return [cdf(run, "T2", "T2: to a thread and back, hot", hot + " Further left is better."),
+    hot = "One after the other; everybody is awake. The limit spins briefly, then sleeps in a futex."
+    cold = "2 ms between them: the worker sleeps when the ping comes. The limit is a bare futex."
+    one = "Caller and worker share one CPU: each has to make way for the other. The limit is a bare futex."
+    return [cdf(run, "T2", "T2: to a thread and back, hot", hot + " Left is better."),
             cdf(run, "P2", "P2: to a process and back, hot", hot),
             cdf(run, "T2/cold", "T2: to a thread and back, cold", cold),
             cdf(run, "P2/cold", "P2: to a process and back, cold", cold),
             cdf(run, "T2/one-cpu", "T2: to a thread and back, one CPU", one),
             cdf(run, "P2/one-cpu", "P2: to a process and back, one CPU", one),
-            cdf(run, "T10", "T10: from the submit to the start", "After 5 ms of quiet.")]
+            cdf(run, "T10", "T10: from the submit to the start", "After 5 ms of quiet. The limit is a bare futex.")]
 
 
 def cost_charts(run):
@@ -233,7 +237,7 @@ def every_figure(run):
     for (bench, workers, peer), f in order:
         star = "" if f.all_quiet else "*"
         out.append(f"<tr><td>{html.escape(bench)}</td><td>{workers}</td><td>{html.escape(peer)}</td><td>{number(f.median)}{star}</td>"
-                   f"<td>{number(f.low)}–{number(f.high)}</td><td>{number(f.best)}</td><td>{len(f.values)}</td><td>{html.escape(f.unit)}</td></tr>")
+                   f"<td>{number(f.low)}–{number(f.high)}</td><td>{number(f.best)}</td><td>{len(f.values)}</td><td>{html.escape(micro(f.unit))}</td></tr>")
     return "\n".join([*out, "</tbody></table></div></details>"])
 
 
@@ -260,7 +264,7 @@ def render(run, old=None):
         '<p class="soft">Each figure is the median of its rounds, in which crew and its peers take turns at the same work and every answer is checked; a star '
         "marks one that other programs disturbed. What the questions are: docs/performance.md.</p>",
         tally(answers), failed, promises(answers), changes(old, run),
-        group("Latency", "How many of the round trips took no longer than so long. The figures of p99 are in the list at the end.", latency_charts(run)),
+        group("Latency", "How many of the round trips took no longer than so long, up to 99.9 %. The figures of p99 are in the list at the end.", latency_charts(run)),
         group("Cost of a task", "From the first submit to the last result, for each task.", cost_charts(run)),
         group("Grain and payload", "How small tasks may be, and how fast bytes travel.", other_charts(run)),
         every_figure(run), "</body></html>", ""])

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """plan.py: which programs run in a round, and in which order: question by question, crew first, then its peers.
 
-Sweeps (more workers, more tasks, other sizes) and what takes long run in every third round: three samples in seven
-rounds, which is ENOUGH (report.py) and keeps the whole within half an hour.
+Sweeps (more workers, more tasks, other sizes) and peers that take long have turns in three rounds of seven: as many
+samples as are ENOUGH (report.py), and the whole ends within half an hour.
 """
 
 SIZES = {"4 KiB": 1 << 12, "64 KiB": 1 << 16, "256 KiB": 1 << 18, "1 MiB": 1 << 20, "4 MiB": 1 << 22, "16 MiB": 1 << 24}
 PROMISED_SIZES = ("64 KiB", "1 MiB", "16 MiB")
 GROWTH = (1000, 10000, 100000, 10000000)  # a million is T1 itself
-SELDOM = 3
+SELDOM, ONCE = (0, 2, 4), (0,)
 
 THREADS = ["mutex_pool", "glib_pool", "libuv_work", "tbb_arena", "asio_pool", "java-fixed", "java-forkjoin"]
 FORKJOIN = ["tbb_arena", "openmp_tasks", "openmp_clang", "java-forkjoin"]
@@ -16,23 +16,25 @@ PYTHON = ["python-executor", "python-executor-spawn", "python-executor-forkserve
           "python-pool", "python-pool-spawn", "python-pool-forkserver"]
 POOLS = ["socket_pool", "python-executor", "python-pool"]
 SLOW = ("python-threads", *PYTHON)
+SLOW_FORKJOIN = FORKJOIN[:-1]
 PYTHON3 = "/usr/bin/python3"  # Debian's
 
 
 class Program:
-    """One command that answers one question. `quick`: in the short run too; `every`: in which rounds."""
+    """One command that answers one question. `quick`: in the short run too; `turns`: in these rounds, in all if not given."""
 
-    def __init__(self, bench, peer, argv, quick=False, every=1):
-        self.bench, self.peer, self.argv, self.quick, self.every = bench, peer, argv, quick, every
+    def __init__(self, bench, peer, argv, quick=False, turns=None):
+        self.bench, self.peer, self.argv, self.quick, self.turns = bench, peer, argv, quick, turns
         self.quiet_samples = 0
         self.seconds = 0.0  # of its last round, with the wait before it
         self.skipped = self.absent = False
 
     def due(self, number, rounds):
         """In this round? After the last regular one: where quiet samples are wanting."""
+        turns = range(rounds) if self.turns is None else self.turns
         if self.skipped:
             return False
-        return number % self.every == 0 if number < rounds else self.quiet_samples < -(-rounds // self.every)
+        return number in turns if number < rounds else self.quiet_samples < sum(turn < rounds for turn in turns)
 
 
 class Plan:
@@ -42,20 +44,20 @@ class Plan:
         self.native, self.java = f"{build}/tree/bench", ["java", "-cp", f"{build}/java", "Pools"]
         self.programs = []
 
-    def add(self, bench, peer, argv, quick=False, every=1):
-        self.programs.append(Program(bench, peer, argv, quick, every))
+    def add(self, bench, peer, argv, quick=False, turns=None):
+        self.programs.append(Program(bench, peer, argv, quick, turns))
 
     def crew(self, bench, program, *options, workers=(2,), backend="threads", quick=(2, 4), seldom=()):
         for w in workers:
             argv = [f"{self.native}/{program}", "--backend", backend, "--workers", str(w), *options]
-            self.add(bench, "crew", argv, w in quick, SELDOM if w in seldom else 1)
+            self.add(bench, "crew", argv, w in quick, SELDOM if w in seldom else None)
 
     def peers(self, bench, names, *options, workers=(2,), quick=(), seldom=(), ask=None):
         """`ask`: what --bench says, if it is not the question's own name."""
         for name in names:
             for w in workers:
                 argv = self.command(name, ["--bench", ask or bench, "--workers", str(w), *options], w)
-                self.add(bench, name, argv, name in quick and w in (2, 4), SELDOM if w in seldom or name in SLOW else 1)
+                self.add(bench, name, argv, name in quick and w in (2, 4), SELDOM if w in seldom or name in SLOW else None)
 
     def command(self, name, options, workers):
         if name.startswith("java-"):
@@ -78,7 +80,8 @@ class Plan:
             self.crew(f"T1/at {n} tasks", "throughput", *tasks, quick=(), seldom=(2,))
             self.peers(f"T1/at {n} tasks", ["mutex_pool", "java-forkjoin"], *tasks, seldom=(2,), ask="T1")
         self.crew("T4", "throughput", "--producers", "4", workers=(2, 16), quick=(2,))
-        self.peers("T4", THREADS, quick=["java-forkjoin", "mutex_pool"])
+        self.peers("T4", ["mutex_pool", "libuv_work", "java-forkjoin"], quick=["java-forkjoin", "mutex_pool"])
+        self.peers("T4", ["glib_pool", "tbb_arena", "asio_pool", "java-fixed"], seldom=(2,))
         self.crew("T2", "pingpong", workers=(1, 2, 16))
         self.crew("T2", "pingpong", "--helping")
         self.peers("T2", ["limits", *THREADS, "python-threads"], quick=["limits", "mutex_pool", "tbb_arena"])
@@ -89,10 +92,12 @@ class Plan:
         self.peers("T2/one-cpu", ["limits", "mutex_pool"], *one_cpu)
         self.crew("T3", "forkjoin", workers=(1, 2, 16))
         self.peers("T3", ["limits"], quick=["limits"])
-        self.peers("T3", FORKJOIN, workers=(1, 2), quick=["java-forkjoin"])
+        self.peers("T3", SLOW_FORKJOIN, workers=(1, 2), seldom=(1, 2))
+        self.peers("T3", ["java-forkjoin"], workers=(1, 2), quick=["java-forkjoin"])
         self.crew("T3/futures", "forkjoin", "--futures", workers=(1, 2), quick=())
         self.crew("T5", "grain")
-        self.peers("T5", ["mutex_pool", *FORKJOIN, "asio_pool", "glib_pool", "libuv_work"], quick=["java-forkjoin"])
+        self.peers("T5", ["mutex_pool", "java-forkjoin"], quick=["java-forkjoin"])
+        self.peers("T5", [*SLOW_FORKJOIN, "asio_pool", "glib_pool", "libuv_work"], seldom=(2,))
         self.crew("T6", "doubles")
         self.peers("T6", FORKJOIN, quick=["openmp_tasks"])
         self.crew("T7", "footprint")
@@ -112,14 +117,11 @@ class Plan:
         self.crew("P1", "throughput", **on, workers=(1, 2, 4, 16, 32), quick=(2, 16), seldom=(32,))
         self.peers("P1", ["socket_pool"], workers=(1, 4, 16, 32), seldom=(1, 4, 16, 32))
         self.peers("P1", ["socket_pool", "mpi_ranks", *PYTHON], quick=["socket_pool", "python-executor", "python-pool"])
-        for n in GROWTH:
-            tasks = ["--tasks", str(n)]
-            self.crew(f"P1/at {n} tasks", "throughput", *tasks, **on, quick=(), seldom=(2,))
-            self.peers(f"P1/at {n} tasks", ["socket_pool"], *tasks, seldom=(2,), ask="P1")
-        self.crew("P1/at 1000000 tasks", "throughput", "--tasks", "1000000", **on, quick=(), seldom=(2,))
-        self.peers("P1/at 1000000 tasks", ["socket_pool"], "--tasks", "1000000", seldom=(2,), ask="P1")
-        for n in GROWTH[:2]:
-            self.peers(f"P1/at {n} tasks", ["python-pool"], "--tasks", str(n), ask="P1")
+        for n in sorted((*GROWTH, 1000000)):
+            bench, tasks = f"P1/at {n} tasks", ["--tasks", str(n)]
+            self.crew(bench, "throughput", *tasks, **on, quick=(), seldom=(2,))
+            self.peers(bench, ["socket_pool"] if n <= 1000000 else [], *tasks, seldom=(2,), ask="P1")
+            self.peers(bench, ["python-pool"] if n <= 10000 else [], *tasks, ask="P1")
         self.crew("P2", "pingpong", **on, workers=(1, 2, 16))
         self.peers("P2", ["limits", "socket_pool", "python-executor", "python-pool"], quick=["limits", "socket_pool"])
         self.peers("P2", ["mpi_ranks"], workers=(1,))
@@ -160,12 +162,12 @@ class Plan:
             self.add(bench, "mpi_ranks", self.command("mpi_ranks", ["--bench", bench], 1))
         self.crew("M1", "kids", backend="processes", quick=())  # M2 too
         self.peers("M1", ["limits"])
-        self.add("M1", "python-kids", script("kids.py"), every=SELDOM)
+        self.add("M1", "python-kids", script("kids.py"), turns=SELDOM)
 
     def counts(self):
         """Not times: they come out the same in every round."""
         for backend in ("threads", "processes"):
-            self.add("Z", "crew", [PYTHON3, "bench/zero.py", f"{self.native}/zero", "--backend", backend], every=1000)
+            self.add("Z", "crew", [PYTHON3, "bench/zero.py", f"{self.native}/zero", "--backend", backend], turns=ONCE)
 
 
 def programs(build):

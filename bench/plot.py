@@ -11,7 +11,7 @@ import re
 from typing import NamedTuple
 
 WIDTH, HEIGHT = 560, 330
-LEFT, RIGHT, TOP, BOTTOM = 64, 14, 14, 48
+LEFT, RIGHT, TOP, BOTTOM = 64, 26, 14, 48
 STEPS = (1, 2, 5)
 
 # Who, colour (Okabe and Ito's, which the colour-blind can tell apart), dash, marker. The first that matches.
@@ -20,7 +20,8 @@ LOOKS = [(re.compile(pattern), colour, dash, marker) for pattern, colour, dash, 
     ("^limit: pipe", "grey", "5 3", "none"), ("^limit: eventfd", "grey", "1 5", "none"), ("^limit|^serial", "grey", "2 3", "none"),
     ("ForkJoin", "orange", "", "square"), ("^Java", "orange", "7 3", "square"),
     ("^mutex pool|^socketpair pool$|^socketpair$", "green", "", "triangle"), ("^socketpair pool, batched|^pipe", "green", "7 3", "triangle"),
-    ("TBB|^Open MPI", "purple", "", "diamond"), ("Asio", "sky", "", "cross"), ("^OpenMP .gcc", "sky", "", "cross"), ("^OpenMP", "sky", "7 3", "cross"),
+    ("TBB|^Open MPI", "purple", "", "diamond"), ("^OpenMP .gcc", "purple", "7 3", "diamond"), ("^OpenMP", "purple", "2 3", "diamond"),
+    ("Asio", "sky", "", "cross"),
     ("^ProcessPool|^libuv", "red", "7 3", "ring"), ("^multiprocessing|Executor", "red", "", "ring"), ("GLib", "black", "", "plus"))]
 ANYBODY = ("black", "1 3", "plus")
 

@@ -257,7 +257,7 @@ class Plots(unittest.TestCase):
 
     def test_lines_of_one_colour_differ_by_dash_or_marker(self):
         names = ["crew threads", "crew threads, helping", "limit", "limit: pipe", "limit: eventfd", "Java ForkJoinPool", "Java fixed pool", "mutex pool", "oneTBB",
-                 "Boost.Asio", "libuv", "GLib GThreadPool", "ThreadPoolExecutor"]
+                 "Boost.Asio", "libuv", "GLib GThreadPool", "ThreadPoolExecutor", "OpenMP (gcc)", "OpenMP (clang)"]
         self.assertEqual(len({plot.look(name) for name in names}), len(names))
         names = ["crew processes", "limit", "socketpair pool", "socketpair pool, batched", "Open MPI", "multiprocessing.Pool", "ProcessPoolExecutor"]
         self.assertEqual(len({plot.look(name) for name in names}), len(names))
@@ -291,9 +291,9 @@ class Driver(unittest.TestCase):
         self.assertEqual((records[:-1], failures), ([], []))
         self.assertEqual([(p.skipped, p.absent) for p in programs], [(True, False), (True, True)])
 
-    def test_what_is_seldom_asked_runs_in_every_third_round(self):
-        program = plan.Program("T1", "a", [], every=3)
-        self.assertEqual([number for number in range(7) if program.due(number, 7)], [0, 3, 6])
+    def test_what_is_seldom_asked_has_turns_in_three_rounds(self):
+        program = plan.Program("T1", "a", [], turns=plan.SELDOM)
+        self.assertEqual([number for number in range(7) if program.due(number, 7)], [0, 2, 4])
         self.assertTrue(program.due(7, 7))
         program.quiet_samples = 3
         self.assertFalse(program.due(7, 7))
