@@ -118,7 +118,7 @@ class Targets(unittest.TestCase):
         self.assertIn("a wrong sum", page.render(run))
 
     def test_every_question_of_a_target_is_in_the_plan(self):
-        asked = {program.bench for program in plan.programs("build")} | {"P4/spare", "P4/server", "P4/spawn", "M1/server", "M2", "Z/allocations", "Z/system calls"}
+        asked = {program.bench for program in plan.programs("build")} | {"P4/spare", "P4/server", "P4/spawn", "M1/server", "M2", "Z/allocations", "Z/locks", "Z/system calls"}
         asked |= {f"P3/shared/{size}" for size in plan.SIZES}
         self.assertEqual({row.bench for row in targets.ROWS} - asked, set())
 

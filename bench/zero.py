@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""zero.py: what a task takes from the system in the steady state: allocations, system calls, instructions.
+"""zero.py: what a task takes from the system in the steady state: allocations, mutexes, system calls, instructions.
 
     zero.py build/tree/bench/zero --backend threads|processes
 
-The program counts allocations itself. System calls are counted by strace, instructions by valgrind's callgrind, on one
+The program counts allocations and mutexes itself. System calls are counted by strace, instructions by valgrind's callgrind, on one
 CPU, where nobody spins for want of work; both in a run with FEW rounds and in one with MANY: the difference, by the tasks that were more, is a task's share. What is not installed is left out.
 """
 
