@@ -64,8 +64,10 @@ static int attempt(const struct lock_place *at, uint64_t flags, bool suspicious)
 			if (inherit(at->word, seen, WORD_WAITERS))
 				return 0;
 #endif
-			if (inherit(at->word, seen, WORD_WAITERS | WORD_DAMAGED))
+			if (inherit(at->word, seen, WORD_WAITERS | WORD_DAMAGED)) {
+				crew__mortal_relieve(seen);
 				return -EOWNERDEAD;
+			}
 		} else {
 			return 1;
 		}
@@ -137,6 +139,8 @@ int crew__word_release(struct lock_word *r, bool recursive)
 			return -EPERM; /* another was faster */
 	if (mine)
 		crew__mortal_holds--;
+	else
+		crew__mortal_relieve(seen);
 	if (seen & WORD_WAITERS)
 		crew__futex_wake(low_half(&r->word), 1, true);
 	return 0;

@@ -10,7 +10,7 @@
  * object counts one death twice.
  *
  * A thread that ends in order while something still has its id in it (a lock may be released by others, later) leaves its seat marked with its process,
- * which is then asked after by pid and time of birth.
+ * which is then asked after by pid and time of birth. Whoever takes the last such id away frees the seat.
  */
 #include "ipc/mortal.h"
 
@@ -182,12 +182,12 @@ static int take(struct mortal *seat)
 	return rc ? -EBUSY : 0;
 }
 
-/* Is the seat we hold one whose thread ended while its process goes on? */
+/* Is the seat we hold one whose thread ended while its process goes on, and still named somewhere? */
 static bool kept(struct mortal *seat)
 {
 	if (!seat->left)
 		return false;
-	if (process_lives(seat->pid, seat->born))
+	if (seat->left > load_acquire_32(&seat->relieved) && process_lives(seat->pid, seat->born))
 		return true;
 	seat->left = 0;
 	return false;
@@ -220,6 +220,14 @@ enum mortal_state crew__mortal_state_at(uint32_t index)
 	return seat ? crew__mortal_state(id_of(index, ck_pr_load_32(&seat->generation))) : MORTAL_GONE;
 }
 
+void crew__mortal_relieve(uint64_t id)
+{
+	struct mortal *seat = seat_of(id);
+
+	if (seat && load_acquire_32(&seat->generation) == (uint32_t)(id >> 32))
+		ck_pr_faa_32(&seat->relieved, 1); /* pairs with the acquires in kept() and thread_ended() */
+}
+
 void crew__mortal_name(uint64_t id, pid_t *ret_pid, pid_t *ret_tid)
 {
 	struct mortal *seat = seat_of(id);
@@ -250,9 +258,9 @@ static void thread_ended(void *p)
 
 	if (crew__mortal_seat != seat)
 		return; /* a copy of before a fork */
-	if (crew__mortal_holds) {
+	if (crew__mortal_holds > load_acquire_32(&seat->relieved)) {
 		seat->born = birth_of(getpid());
-		ck_pr_store_32(&seat->left, 1);
+		ck_pr_store_32(&seat->left, crew__mortal_holds);
 	} else {
 		next_generation(seat);
 		pthread_mutex_unlock(&seat->life);
@@ -287,6 +295,7 @@ static bool sit(struct mortal *seat, uint32_t index)
 	}
 	ck_pr_store_32((uint32_t *)&seat->pid, (uint32_t)getpid());
 	ck_pr_store_32((uint32_t *)&seat->tid, (uint32_t)syscall(SYS_gettid));
+	ck_pr_store_32(&seat->relieved, 0);
 	next_generation(seat);
 	count_in(index);
 	crew__mortal_seat = seat;

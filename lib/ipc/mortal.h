@@ -30,9 +30,12 @@ struct mortal {
 
 	/* written by who holds `life`; read by all */
 	uint32_t generation; /* of the id; grows when a holder goes and when one comes */
-	uint32_t left;	     /* the holder ended but his process goes on: */
+	uint32_t left;	     /* the holder ended with so many things that have his id in them, but his process goes on: */
 	pid_t pid, tid;
 	uint64_t born; /* of that process, as /proc says */
+
+	/* by others, atomically: how many of those things are another's or free by now. A death on the way to it keeps a seat for its process's life */
+	uint32_t relieved;
 
 	/* What the thread sleeps in: the object's stamp and place. Written by the thread; the stamp is set to 0 by whoever wakes it */
 	uint64_t sleeps_on;
@@ -59,6 +62,9 @@ static inline uint64_t mortal_here(void)
 /* What has become of him. Flags in id are ignored. Whoever finds a death does what is to be done about it, see crew__mortal_sleeps(). */
 enum mortal_state crew__mortal_state(uint64_t id);
 enum mortal_state crew__mortal_state_at(uint32_t index); /* of who sits there now */
+
+/* Something that had his id in it has not any more, by another's hand: when nothing has, his seat is free. */
+void crew__mortal_relieve(uint64_t id);
 
 /* pid and thread id of a member, for people; 0: not known any more. */
 void crew__mortal_name(uint64_t id, pid_t *ret_pid, pid_t *ret_tid);

@@ -134,10 +134,10 @@ static bool has_readers(struct rwlock *l, bool suspicious)
 		enum mortal_state state = id && suspicious ? crew__mortal_state(id) : MORTAL_LIVES;
 #endif
 
-		if (id && state != MORTAL_LIVES)
-			ck_pr_cas_64(&l->box[i], id, 0);
-		else if (id)
+		if (id && state == MORTAL_LIVES)
 			any = true;
+		else if (id && ck_pr_cas_64(&l->box[i], id, 0))
+			crew__mortal_relieve(id);
 	}
 	ck_pr_fence_acquire(); /* pairs with the release in leave() */
 	return any;

@@ -6,6 +6,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "ipc/mortal.h"
 #include "sharers.h"
 
 struct account {
@@ -308,6 +309,30 @@ TEST(a_thread_that_ends_leaves_an_rlock_but_not_a_lock)
 	CHECK_EQ(crew_release(a.lock), 0);
 	CHECK_EQ(crew_acquire(a.lock), 0);
 	CHECK_EQ(crew_release(a.lock), 0);
+	close_account(&a);
+}
+
+static void *take_and_leave(void *arg)
+{
+	struct account *a = arg;
+	int rc = crew_acquire(a->rlock);
+
+	CHECK_EQ(crew_acquire(a->lock), 0);
+	CHECK(rc == 0 || rc == -EOWNERDEAD);
+	return NULL;
+}
+/* Threads that come and go, and leave what they took to others: their seats are taken again. */
+TEST(what_another_gave_back_keeps_no_seat)
+{
+	struct account a = open_account();
+	pthread_t thread;
+
+	for (int i = 0; i < 100; i++) {
+		CHECK_EQ(pthread_create(&thread, NULL, take_and_leave, &a), 0);
+		CHECK_EQ(pthread_join(thread, NULL), 0);
+		CHECK_EQ(crew_release(a.lock), 0);
+	}
+	CHECK_LE(crew__mortal_seats(), 4u);
 	close_account(&a);
 }
 /* When that process dies too, so does the lock's owner. */
