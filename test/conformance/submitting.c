@@ -351,6 +351,35 @@ TEST_KIND(what_waits_starts_by_priority)
 	}
 }
 
+/* Also before what a worker has taken with others at once and not begun. */
+CREW_TASK(int, urges, (crew_bytes, gate))
+{
+	gate_write(gate.data, 1);
+	crew_submit_with(crew_task_executor(), (.priority = 5), logged, gate, 9);
+	return 0;
+}
+TEST_KIND(an_urgent_task_overtakes_a_batch)
+{
+	NOT_WHERE(IMMEDIATE, "nothing waits");
+	NOT_WHERE(SEPARATE, "what a worker process has taken is not overtaken");
+	NOT_WHERE(GROUPED, "a task submits to the executor below");
+	CREW_SCOPE (ex, kind_open(.workers = 1)) {
+		GATE (g, ex);
+
+		crew_submit(ex, held, g.bytes, 0);
+		gate_await(g.at, 1);
+		crew_submit(ex, urges, g.bytes);
+		for (int i = 2; i < 5; i++)
+			crew_submit(ex, logged, g.bytes, i);
+		gate_open(g.at);
+		CHECK_EQ(crew_executor_wait(ex, CREW_FOREVER), 0);
+		CHECK_EQ(g.at->log_count, 5u);
+		CHECK_EQ(g.at->log[0], 1);
+		CHECK_EQ(g.at->log[1], 9);
+		CHECK_EQ(g.at->log[2], 2);
+	}
+}
+
 /* A negative priority stands behind the default. */
 TEST_KIND(negative_priority_waits_behind_the_default)
 {

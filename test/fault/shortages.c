@@ -353,6 +353,33 @@ static void many(crew_executor *ex)
 	}
 }
 
+/* Each once, whatever there is no memory for: the set that orders them, or the futures themselves, which are then all the same one. */
+static void one_by_one(crew_executor *ex)
+{
+	crew_future *fs[5];
+	int told = 0, different = 0;
+
+	for (long i = 0; i < 4; i++)
+		fs[i] = crew_submit(ex, twice, i);
+	fs[4] = fs[0];
+	for (int i = 0; i < 5; i++) {
+		bool again = false;
+
+		for (int k = 0; k < i; k++)
+			again |= fs[k] == fs[i];
+		different += !again;
+	}
+	CREW_AS_COMPLETED_WITHIN (f, fs, 5, 20000, NULL) {
+		long y;
+
+		ended(f, crew_result_within(f, &y, 0));
+		told++;
+	}
+	CHECK_EQ(told, different);
+	for (int i = 0; i < 4; i++)
+		crew_future_free(fs[i]);
+}
+
 static void delivered(crew_future *f, void *counter)
 {
 	count(f, counter);
@@ -392,6 +419,7 @@ static void work(crew_executor *ex)
 	runs(ex);
 	failures(ex);
 	many(ex);
+	one_by_one(ex);
 	events(ex);
 	share(ex);
 }

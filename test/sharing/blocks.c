@@ -152,6 +152,41 @@ TEST(names_can_be_made_up_and_odd)
 	CHECK_EQ(crew_drop(odd), 0);
 }
 
+/* A process that was there before the block is and has only its handle finds it by its name, and no other block of that name. */
+CREW_TASK(int, first_byte, (crew_block, block))
+{
+	crew_bytes run = crew_block_at(block);
+
+	return run.data ? ((unsigned char *)run.data)[0] : -1;
+}
+TEST(a_named_block_is_found_by_its_handle)
+{
+	CREW_SCOPE (ex, crew_processes(1)) {
+		crew_block first, other;
+		int y = 0;
+
+		first = crew_block_make(fresh_name("found"), 100);
+		other = crew_block_make(NULL, 100);
+		((char *)crew_block_at(first).data)[0] = 'x';
+		CHECK_EQ(crew_run(ex, &y, first_byte, first), 0);
+		CHECK_EQ(y, 'x');
+		CHECK_EQ(crew_run(ex, &y, first_byte, other), 0);
+		CHECK_EQ(y, 0);
+		CHECK_EQ(crew_drop(other), 0);
+		CHECK_EQ(crew_block_unlink(name), 0);
+		other = crew_block_make(name, 100);
+		kill(crew_executor_worker_pid(ex, 0), SIGKILL); /* the next has nothing of the first's open */
+		while (crew_run(ex, &y, first_byte, other))
+			;
+		CHECK_EQ(y, 0);
+		CHECK_EQ(crew_run(ex, &y, first_byte, first), 0);
+		CHECK_EQ(y, -1);
+		CHECK_EQ(crew_drop(first), 0);
+		CHECK_EQ(crew_block_unlink(name), 0);
+		CHECK_EQ(crew_drop(other), 0);
+	}
+}
+
 /* ---- the tracker ---- */
 
 static void make_and_stay(void *arg)

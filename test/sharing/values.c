@@ -2,7 +2,9 @@
 /*
  * values.c: values and arrays.
  */
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "sharers.h"
 #include "ipc/family.h"
@@ -178,4 +180,34 @@ TEST(values_and_arrays_pass_as_arguments_on_every_executor)
 		sums_through(ex);
 	CREW_SCOPE (ex, crew_inline())
 		sums_through(ex);
+}
+
+/* An array's lock is robust, as any. */
+struct held_array {
+	crew_array array;
+	crew_event taken;
+};
+static void take_array_and_stay(void *arg)
+{
+	struct held_array *h = arg;
+
+	CHECK_EQ(crew_acquire(h->array), 0);
+	crew_event_set(h->taken);
+	pause();
+}
+TEST(a_dead_owners_array_can_be_repaired)
+{
+	struct held_array h = { crew_array_make(int, 4), crew_event_make() };
+	pid_t pid = child_start(take_array_and_stay, &h);
+
+	CHECK_EQ(crew_event_wait(h.taken, CREW_FOREVER), 0);
+	CHECK_EQ(crew_try_acquire(h.array), -EBUSY);
+	child_kill(pid);
+	CHECK_EQ(crew_acquire(h.array), -EOWNERDEAD);
+	CHECK_EQ(crew_handle_recover(h.array), 0);
+	CHECK_EQ(crew_release(h.array), 0);
+	CHECK_EQ(crew_acquire(h.array), 0);
+	CHECK_EQ(crew_release(h.array), 0);
+	CHECK_EQ(crew_drop(h.array), 0);
+	CHECK_EQ(crew_drop(h.taken), 0);
 }
