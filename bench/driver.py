@@ -89,6 +89,18 @@ def foreign_share(ticks, own_seconds, seconds):
     return round(min(1, max(0, foreign / (max(seconds, 0.01) * cpus))), 3)
 
 
+def read_lines(out):
+    """The records, and the first line that is none."""
+    records = []
+    for line in out.splitlines():
+        try:
+            record = json.loads(line)
+            records.append({**record, "bench": record["bench"]})
+        except (ValueError, TypeError, KeyError):
+            return records, line
+    return records, ""
+
+
 def sample(program, number, write, patiently):
     """One round of one program; its lines go to write(). Returns a sentence if it failed."""
     begin = time.monotonic()
@@ -100,14 +112,15 @@ def sample(program, number, write, patiently):
     if status in (SKIP, ABSENT):
         program.skipped, program.absent = True, status == ABSENT
         return None
-    for line in out.splitlines():
-        write({**json.loads(line), "round": number, "foreign": foreign, "load": round(os.getloadavg()[0], 2),
+    records, strange = read_lines(out)
+    for record in records:
+        write({**record, "round": number, "foreign": foreign, "load": round(os.getloadavg()[0], 2),
                "seconds": round(seconds, 3), "quiet": foreign < QUIET})
-    if status == 0:
+    if status == 0 and not strange:
         program.quiet_samples += foreign < QUIET
         return None
-    reason = "no end" if status == -signal.SIGALRM else f"status {status}"
-    last = (err.strip().splitlines() or [""])[-1]
+    reason = "no end" if status == -signal.SIGALRM else f"status {status}" if status else "it printed what is no sample"
+    last = strange or (err.strip().splitlines() or [""])[-1]
     write({"failed": program.bench, "argv": program.argv, "reason": reason, "text": last, "round": number})
     return f"{program.bench}, {' '.join(program.argv)}: {reason}. {last}"
 

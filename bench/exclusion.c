@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { TAKES = 2000000, TURNS = 20000, COUNTS = 500000 };
+enum { TAKES = 2000000, TURNS = 5000, COUNTS = 500000 };
 
 static void *stand_by(void *arg)
 {

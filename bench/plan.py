@@ -57,7 +57,7 @@ class Plan:
         for name in names:
             for w in workers:
                 argv = self.command(name, ["--bench", ask or bench, "--workers", str(w), *options], w)
-                self.add(bench, name, argv, name in quick and w in (2, 4), SELDOM if w in seldom or name in SLOW else None)
+                self.add(bench, name, argv, name in quick and w == (2 if 2 in workers else workers[0]), SELDOM if w in seldom or name in SLOW else None)
 
     def command(self, name, options, workers):
         if name.startswith("java-"):
@@ -93,7 +93,7 @@ class Plan:
         self.crew("T3", "forkjoin", workers=(1, 2, 16))
         self.peers("T3", ["limits"], quick=["limits"])
         self.peers("T3", SLOW_FORKJOIN, workers=(1, 2), seldom=(1, 2))
-        self.peers("T3", ["java-forkjoin"], workers=(1, 2), quick=["java-forkjoin"])
+        self.peers("T3", ["java-forkjoin"], workers=(1, 2))
         self.crew("T3/futures", "forkjoin", "--futures", workers=(1, 2), quick=())
         self.crew("T5", "grain")
         self.peers("T5", ["mutex_pool", "java-forkjoin"], quick=["java-forkjoin"])

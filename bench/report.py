@@ -27,7 +27,6 @@ class Figure:
         quartiles = statistics.quantiles(self.values, n=4, method="inclusive") if len(self.values) > 1 else [self.median] * 3
         self.low, self.high = quartiles[0], quartiles[2]
         self.foreign = statistics.median(r["foreign"] for r in records)
-        self.samples = len(records)
 
     def __str__(self):
         spread = f"{number(self.low)}–{number(self.high)}, {len(self.values)}"

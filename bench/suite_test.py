@@ -286,6 +286,12 @@ class Driver(unittest.TestCase):
         self.assertEqual(len(failures), 1)
         self.assertTrue(programs[0].skipped)
 
+    def test_a_line_that_is_no_sample_fails_the_program_and_not_the_run(self):
+        good = json.dumps(sample("T1", "a", 1))
+        _, records, failures = self.drive(f"echo '{good}'; echo hello", f"echo '{good}'")
+        self.assertEqual([r.get("text", "good") for r in records[:-1]], ["good", "hello", "good", "good"])
+        self.assertEqual(len(failures), 1)
+
     def test_status_77_skips_and_a_missing_program_is_absent(self):
         programs, records, failures = self.drive("exit 77", "exit 127")
         self.assertEqual((records[:-1], failures), ([], []))

@@ -10,7 +10,7 @@ import json
 import multiprocessing
 import time
 
-TAKES, TURNS, COUNTS = 200000, 2000, 50000
+TAKES, TURNS, COUNTS = 200000, 1000, 50000
 
 
 def alone(lock, n):
