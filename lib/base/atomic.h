@@ -58,4 +58,14 @@ static inline void store_release_ptr(void **p, void *v)
 	ck_pr_store_ptr(p, v);
 }
 
+/* Have the line here when it is written soon. A plain prefetch would bring a copy to read, and the write would ask for it again. */
+static inline void prefetch_to_write(const void *p)
+{
+#ifdef __x86_64__
+	__asm__ __volatile__("prefetchw %0" : : "m"(*(const char *)p)); /* nothing, where a processor lacks it; gcc needs -mprfchw to say so */
+#else
+	__builtin_prefetch(p, 1);
+#endif
+}
+
 #endif

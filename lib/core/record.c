@@ -275,12 +275,11 @@ bool crew__pin(crew_future *f)
 int crew__check(const crew_future *f)
 {
 	const struct slab *slab = slab_of(f);
-	size_t i;
 
 	if (unlikely(((uintptr_t)f & (sizeof *f - 1)) || !crew__slab_mapped(f)))
 		return is_fixed(f) ? 0 : CREW_EHANDLE;
-	i = (size_t)((const unsigned char *)f - (const unsigned char *)slab->record) / sizeof *f; /* huge if f points before it */
-	if (unlikely(i >= load_acquire_32(&slab->used) || phase_of(ck_pr_load_32(&f->state)) == PHASE_FREE))
+	/* a slab is its head, as large as a record, and records, of which those never handed out are FREE */
+	if (unlikely((const void *)f == slab || phase_of(load_acquire_32(&f->state)) == PHASE_FREE))
 		return CREW_EHANDLE;
 	return likely(slab->generation == crew__fork_generation) ? 0 : CREW_EFORKED;
 }

@@ -267,6 +267,7 @@ struct slab {
 	crew_future record[] __attribute__((__aligned__(32)));
 };
 #define SLAB_RECORDS ((SLAB_SIZE - sizeof(struct slab)) / sizeof(crew_future))
+_Static_assert(sizeof(struct slab) == sizeof(crew_future), "crew__check() takes what is no head for a record");
 
 static inline struct slab *slab_of(const crew_future *f)
 {
@@ -333,7 +334,7 @@ static inline crew_future *crew__record_new(struct port *port)
 		return crew__record_new_slow(port);
 	port->free = (crew_future *)(uintptr_t)f->value.word[1];
 	port->free_count--;
-	__builtin_prefetch(port->free, 1); /* the next one that is taken */
+	prefetch_to_write(port->free); /* the next one that is taken */
 	return f;
 }
 

@@ -188,7 +188,7 @@ int crew__injection_take(struct injection *q, crew_future **batch, int max, int 
 			continue;
 		for (int i = 0; i < n; i++) {
 			ck_pr_store_ptr(&batch[i], copy[i]);
-			__builtin_prefetch(copy[i], 1);
+			prefetch_to_write(copy[i]);
 		}
 		*left = there > n || n == room;
 		return n;
