@@ -111,11 +111,13 @@ struct thread_pool {
 
 	/* read by each submit and each task, written on transitions only */
 	uint32_t parked CREW__ALIGNED; /* workers that sleep or have no thread, no fewer than bits; POOL_BROKEN */
-	uint32_t search;	       /* 1: a worker is looking for work, or has been woken to */
 	uint32_t sentinel;	       /* 1: a worker watches the others' progress */
 	uint32_t stop;		       /* 1: shut down; workers leave when there is nothing left */
 	uint32_t notice;	       /* NOTICE_… */
 	uint32_t light;		       /* 1: no fence in submit, a heavy one in who parks; from shutdown on 0 */
+
+	/* 1: a worker is looking for work, or has been woken to. Changes with each task of a conversation, so it has its own line */
+	uint32_t search CREW__ALIGNED;
 
 	/* any thread, atomic, on transitions */
 	uint32_t blocked CREW__ALIGNED; /* workers asleep inside a task */

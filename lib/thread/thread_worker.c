@@ -34,7 +34,7 @@
 #define URGENT_AT_ONCE 16     /* with a priority, between two tasks of a batch */
 #define SPIN_NS 12000	      /* with the token and a CPU free */
 #define SPIN_SHORT_NS 3000    /* what a nap costs */
-#define TIGHT_LOOKS 32	      /* at the last queue only */
+#define TIGHT_LOOKS 64	      /* at the last queue only */
 #define CROWDED_AFTER 4
 #define MOVE_AGAIN_NS 1000000
 
@@ -336,12 +336,12 @@ static bool spin(struct thread_worker *w)
 	awake = crew__awake(pool);
 	if (limit < 2 || ck_pr_load_32(&pool->stop) || (!w->searching && awake > limit))
 		return false;
-	end = crew__now() + ((w->searching || pool->count == 1) && awake < limit ? SPIN_NS : SPIN_SHORT_NS);
 	for (int i = 0; w->last_queue && i < TIGHT_LOOKS; i++) {
 		ck_pr_stall();
 		if (crew__injection_any(w->last_queue) && crew__look(w))
 			return true;
 	}
+	end = crew__now() + ((w->searching || pool->count == 1) && awake < limit ? SPIN_NS : SPIN_SHORT_NS);
 	for (uint32_t round = 1; crew__now() < end; round++) {
 		pause_for(pauses);
 		if (pauses < 8)

@@ -39,7 +39,7 @@ static bool done(const crew_future *f)
 
 static bool spin_for(const crew_future *f, uint64_t ns)
 {
-	uint64_t end = crew__now() + ns;
+	uint64_t end;
 	int pauses = 1;
 
 	for (int i = 0; i < TIGHT_LOOKS; i++) {
@@ -47,6 +47,7 @@ static bool spin_for(const crew_future *f, uint64_t ns)
 		if (done(f))
 			return true;
 	}
+	end = crew__now() + ns;
 	for (int round = 1; crew__now() < end; round++) {
 		for (int i = 0; i < pauses; i++)
 			ck_pr_stall();
