@@ -78,6 +78,55 @@ TEST(more_than_two_words_of_workers_can_block_at_once)
 	all_meet(150);
 }
 
+CREW_TASK(int, meets_at, (int, i))
+{
+	meet();
+	return i;
+}
+
+/* A map has a hand for each worker, not for each CPU: items that sleep do so side by side. Cold, then warm. */
+TEST(items_of_a_map_that_block_for_each_other_all_get_a_worker)
+{
+	int in[8], out[8];
+
+	wanted = 8;
+	CREW_SCOPE (ex, crew_threads(8)) {
+		for (int i = 0; i < 8; i++)
+			in[i] = i;
+		for (int round = 0; round < 5; round++) {
+			ck_pr_store_32(&arrived, 0);
+			CHECK_EQ(crew_map(ex, meets_at, in, out, 8), 0);
+			CHECK_EQ(out[7], 7);
+		}
+	}
+}
+
+/* How many links of the chain ran, or -EDEADLK. */
+CREW_TASK(long, waits_for_next, (long, left))
+{
+	crew_executor *ex = crew_task_executor();
+	long y = 0;
+	int rc = left ? crew_take(crew_submit(ex, waits_for_next, left - 1), &y, NULL) : 0;
+
+	return rc ? rc : y < 0 ? y : y + 1;
+}
+
+/* Each link runs on top of the one that waits for it until a stack is full; then on other workers' stacks, while they
+   last. So a chain longer than one stack ends, well or with a clear error, but never in a wait that nobody ends. */
+TEST(a_chain_of_waits_deeper_than_a_stack_ends)
+{
+	long depth = TEST_ASAN || TEST_TSAN ? 1000 : 20000, y;
+
+	CREW_SCOPE (ex, crew_threads(3)) {
+		CHECK_EQ(crew_run(ex, &y, waits_for_next, depth), 0);
+		CHECK(y == depth + 1 || y == -EDEADLK);
+	}
+	CREW_SCOPE (ex, crew_threads(1)) {
+		CHECK_EQ(crew_run(ex, &y, waits_for_next, depth), 0);
+		CHECK(y == depth + 1 || y == -EDEADLK);
+	}
+}
+
 /* When all is done every worker is parked, nobody searches and nobody watches. */
 static bool all_asleep(struct thread_pool *pool)
 {
