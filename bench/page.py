@@ -14,7 +14,7 @@ from report import NO_PEERS, natural, number, rate, comparison_rows
 
 MOST = 7  # lines in one chart; who is not drawn is in the tables
 SECTIONS = (("T", "Threads"), ("P", "Processes"), ("Q", "Queues and pipes"), ("L", "Locks and values"), ("M", "Single processes, Pool.map"),
-            ("Z", "Nothing on the fast path"))
+            ("Z", "What a task takes from the system"))
 
 STYLE = """
 :root { --paper: #fff; --ink: #1a1d21; --soft: #5c6570; --rule: #dfe3e8; --grid: #e9ecf0; --tint: #f5f7f9;
@@ -32,7 +32,7 @@ ul.tally { list-style: none; display: flex; gap: 28px; padding: 0; margin: 14px 
 th { text-align: left; font-weight: 600; color: var(--soft); border-bottom: 1px solid var(--soft); white-space: nowrap }
 th, td { padding: 4px 14px 4px 0; vertical-align: top } td { border-bottom: 1px solid var(--rule) }
 tr.section th { padding-top: 20px; color: var(--ink); border-bottom-color: var(--rule); font-size: 15px }
-td.value { font-weight: 600; white-space: nowrap } td .spread { font-weight: 400; color: var(--soft) } .yes { color: var(--yes) } .no { color: var(--no) }
+td.value { font-weight: 600 } td.value b { white-space: nowrap } td:nth-child(2) { min-width: 190px } td .spread { font-weight: 400; color: var(--soft) } .yes { color: var(--yes) } .no { color: var(--no) }
 td.met { white-space: nowrap; font-weight: 600 } td.ratio { white-space: nowrap }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(470px, 1fr)); gap: 30px 34px; margin-top: 16px }
 figure { margin: 0; min-width: 0 } figure svg { width: 100%; height: auto; display: block } figcaption { margin-bottom: 6px; min-height: 3em }
@@ -69,7 +69,7 @@ def value(figure):
     if not opening:
         return html.escape(figure)
     spread, _, unit = rest.rpartition(") ")
-    return f'{html.escape(median)} {html.escape(micro(unit))} <span class="spread">({html.escape(spread)})</span>'
+    return f'<b>{html.escape(median)} {html.escape(micro(unit))}</b> <span class="spread">({html.escape(spread)})</span>'
 
 
 def micro(unit):

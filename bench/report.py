@@ -87,7 +87,7 @@ class Run:
         foreign = statistics.median(f.foreign for f in self.figures.values())
         quiet = sum(f.all_quiet for f in self.figures.values())
         virtual = f", {m['virtual']}" if m["virtual"] not in ("?", "none") else ""
-        rounds = f" {self.ended['rounds']} rounds in {self.ended['seconds'] / 60:.0f} minutes." if self.ended else ""
+        rounds = f" {self.ended['rounds']} round{'s' * (self.ended['rounds'] != 1)} in {self.ended['seconds'] / 60:.0f} minutes." if self.ended else ""
         return [f"{m['date']}, commit {m['commit']}. {m['machine']}{virtual}.{rounds}",
                 "; ".join(m[key] for key in ("compiler", "clang", "java", "mpi") if m.get(key, "?") != "?") + f"; CPython {m['python']}.",
                 f"{quiet} of {len(self.figures)} figures are of quiet samples; others took {100 * foreign:.0f} % of the CPUs in the median sample."]

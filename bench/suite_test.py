@@ -102,6 +102,9 @@ class Targets(unittest.TestCase):
         self.assertEqual(self.t1(31, 100, foreign=0.9).met, "no*")
         self.assertIn("best", self.t1(31, 100, foreign=0.9).ratio)
 
+    def test_a_ratio_has_two_digits_and_no_exponent(self):
+        self.assertEqual([targets.ratio(*pair) for pair in ((1, 3), (980, 10), (26248, 63.5), (1, 0))], ["0.33", "98", "413", "–"])
+
     def test_without_the_peer_nothing_is_said(self):
         run = run_of(*samples("T1", "crew threads", [29] * 3))
         self.assertEqual(answer(run, "T1", "one producer, 1 M tasks, a future each, 2 workers").met, "?")

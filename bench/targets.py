@@ -53,10 +53,14 @@ class Row:
         return "--backend" in argv and argv[argv.index("--workers") + 1] == str(self.workers)
 
 
+def ratio(ours, peer):
+    return "–" if not peer else f"{ours / peer:.2g}" if ours < 99 * peer else number(ours / peer)
+
+
 def against(ours, peer):
     """The ratio of medians; where either is disturbed also that of the best samples."""
-    text = f"{ours.median / peer.median:.2g}"
-    return text if ours.all_quiet and peer.all_quiet else f"{text} (best {ours.best / peer.best:.2g})"
+    text = ratio(ours.median, peer.median)
+    return text if ours.all_quiet and peer.all_quiet else f"{text} (best {ratio(ours.best, peer.best)})"
 
 
 def fixed(limit):
@@ -90,7 +94,7 @@ def rows():
     yield Row("T2", "cold (2 ms apart)", "T2/cold", 2, "≤ bare futex = {}", times(1, "T2/cold", 1, PLAIN))
     yield Row("T2", "on one CPU", "T2/one-cpu", 2, "≤ bare futex = {}", times(1, "T2/one-cpu", 1, PLAIN))
     yield Row("T3", "fib(30), spawn/sync, 1 worker", "T3", 1, "≤ 1.2 × Lace: 1.63 × plain call = {}", times(1.63, "T3", 1, PLAIN))
-    yield Row("T3", "2 workers", "T3", 2, "≤ 1.2 × Lace: 0.83 × plain call = {}", times(0.83, "T3", 1, PLAIN))
+    yield Row("T3", "fib(30), spawn/sync, 2 workers", "T3", 2, "≤ 1.2 × Lace: 0.83 × plain call = {}", times(0.83, "T3", 1, PLAIN))
     yield Row("T3", "through futures, 1 worker", "T3/futures", 1, "≤ libfork: 19.1 × plain call = {}", times(19.1, "T3", 1, PLAIN))
     yield Row("T3", "through futures, 2 workers", "T3/futures", 2, "≤ libfork: 9.7 × plain call = {}", times(9.7, "T3", 1, PLAIN))
     yield Row("T4", "four producers × 250,000", "T4", 2, "≤ 0.2 × Java's ForkJoin = {}", times(0.2, "T4", 2, JAVA))
