@@ -92,6 +92,28 @@ TEST(a_module_that_takes_the_place_of_another_runs_its_own_tasks)
 			}
 }
 
+/* The program lets go of a module whose tasks wait, run, or have results that nobody has read. It stays until the executor is closed, and goes then. */
+TEST(a_module_is_kept_as_long_as_its_tasks_are)
+{
+	for (int i = 0; i < 3; i++) {
+		CREW_SCOPE (ex, crew_processes(.workers = 2, .start = starts[i])) {
+			void *module = dlopen(LATE_2, RTLD_NOW);
+			crew_future *fs[500];
+			long y;
+
+			for (long x = 0; x < 500; x++)
+				fs[x] = multiplied(ex, task_in(module), x);
+			dlclose(module);
+			for (long x = 0; x < 500; x++) {
+				CHECK_EQ(crew_result(fs[x], &y), 0);
+				CHECK_EQ(y, 2 * x);
+			}
+			CHECK_STR(crew_future_task(fs[3]), "multiply");
+		}
+		CHECK(dlopen(LATE_2, RTLD_NOW | RTLD_NOLOAD) == NULL);
+	}
+}
+
 static void copy(const char *from, const char *to)
 {
 	char command[1200];
