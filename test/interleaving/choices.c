@@ -67,11 +67,10 @@ void choices_read(const char *text)
 
 void choices_show(void)
 {
-	fprintf(stderr, "\tSCHEDULE='");
 	for (int i = 0, n; i < depth; i += n) {
 		for (n = 1; i + n < depth && choices[i + n].taken == choices[i].taken; n++)
 			;
-		fprintf(stderr, "%s%d*%d", i ? " " : "", choices[i].taken, n);
+		fprintf(stderr, " %d*%d", choices[i].taken, n);
 	}
 	fprintf(stderr, "'\n");
 }

@@ -121,27 +121,27 @@ static const struct scenario last_frame = {
 	.timeouts = TIMEOUTS_NEVER
 };
 
-TEST(the_last_frame_is_its_owners_or_one_thiefs)
+SEARCH(the_last_frame_is_its_owners_or_one_thiefs)
 {
 	explore(&last_frame);
 }
 
-TEST(finds_a_frame_that_two_take)
+SEARCH(finds_a_frame_that_two_take)
 {
 	find(&last_frame, &(struct fault){ "shared_cas", BLIND_CAS });
 }
 
-TEST(finds_a_thief_that_wakes_nobody)
+SEARCH(finds_a_thief_that_wakes_nobody)
 {
 	find(&last_frame, &(struct fault){ "run_stolen", NO_WAKE });
 }
 
-TEST(finds_a_thief_that_does_not_say_that_it_is_done)
+SEARCH(finds_a_thief_that_does_not_say_that_it_is_done)
 {
 	find(&last_frame, &(struct fault){ "run_stolen", NO_UPDATE });
 }
 
-TEST(finds_an_owner_that_sleeps_unseen)
+SEARCH(finds_an_owner_that_sleeps_unseen)
 {
 	find(&last_frame, &(struct fault){ "join", BLIND_CAS });
 }
@@ -171,12 +171,12 @@ static const struct scenario three_frames = {
 	.timeouts = TIMEOUTS_NEVER
 };
 
-TEST(frames_are_taken_and_taken_back_in_any_order)
+SEARCH(frames_are_taken_and_taken_back_in_any_order)
 {
 	explore(&three_frames);
 }
 
-TEST(finds_an_owner_that_does_not_share_what_it_says)
+SEARCH(finds_an_owner_that_does_not_share_what_it_says)
 {
 	find(&three_frames, &(struct fault){ "share", NO_STORE });
 }
@@ -210,15 +210,15 @@ static void end_of_three(void)
 
 static const struct scenario asked_at_its_end = {
 	.name = "asked_at_its_end", .begin = begin, .end = end_of_three, .thread = { spawn_and_disarm, ask, ask }, .preemptions = 2,
-	.delays = 1, .timeouts = TIMEOUTS_NEVER
+	.delays = 1, .timeouts = TIMEOUTS_NEVER, .schedules = 50000
 };
 
-TEST(nobody_asks_in_the_memory_of_a_thread_that_has_ended)
+SEARCH(nobody_asks_in_the_memory_of_a_thread_that_has_ended)
 {
 	explore(&asked_at_its_end);
 }
 
-TEST(finds_an_asker_that_does_not_look_whether_it_may)
+SEARCH(finds_an_asker_that_does_not_look_whether_it_may)
 {
 	find(&asked_at_its_end, &(struct fault){ "crew__frames_arm", BLIND_CAS });
 }
@@ -247,7 +247,7 @@ static const struct scenario leapfrog = {
 	.timeouts = TIMEOUTS_NEVER
 };
 
-TEST(who_waits_for_a_stolen_call_helps_its_taker)
+SEARCH(who_waits_for_a_stolen_call_helps_its_taker)
 {
 	explore(&leapfrog);
 }

@@ -107,12 +107,12 @@ static const struct scenario first_hints = {
 	.name = "first_hints", .begin = begin_empty, .end = end, .thread = { put_two, take_share, take_two }, .preemptions = 2, .delays = 1
 };
 
-TEST(the_first_hints_come_out_once)
+SEARCH(the_first_hints_come_out_once)
 {
 	explore(&first_hints);
 }
 
-TEST(finds_a_head_that_two_consumers_move)
+SEARCH(finds_a_head_that_two_consumers_move)
 {
 	find(&first_hints, &(struct fault){ "cas_64", BLIND_CAS });
 }
@@ -128,7 +128,7 @@ static const struct scenario over_the_edge = {
 	.name = "over_the_edge", .begin = begin_at_the_edge, .end = end, .thread = { put_two, take_share, take_two, look }, .preemptions = 2
 };
 
-TEST(hints_come_out_once_over_the_end_of_a_segment)
+SEARCH(hints_come_out_once_over_the_end_of_a_segment)
 {
 	explore(&over_the_edge);
 }
@@ -145,17 +145,17 @@ static const struct scenario segment_reused = {
 	.name = "segment_reused", .begin = begin_to_reuse, .end = end, .thread = { put_two, take_one, take_two, look }, .preemptions = 2
 };
 
-TEST(a_consumer_may_sleep_through_the_reuse_of_its_segment)
+SEARCH(a_consumer_may_sleep_through_the_reuse_of_its_segment)
 {
 	explore(&segment_reused);
 }
 
-TEST(finds_a_segment_that_is_not_cleared_for_its_reuse)
+SEARCH(finds_a_segment_that_is_not_cleared_for_its_reuse)
 {
 	find(&segment_reused, &(struct fault){ "segment_get", NO_STORE });
 }
 
-TEST(finds_a_segment_that_is_released_twice)
+SEARCH(finds_a_segment_that_is_released_twice)
 {
 	find(&segment_reused, &(struct fault){ "cas_64", BLIND_CAS });
 }

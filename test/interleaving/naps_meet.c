@@ -111,30 +111,30 @@ static void submit_one(void)
 
 static const struct scenario park_and_submit = {
 	.name = "park_and_submit", .begin = begin_one_worker, .end = end, .thread = { submit_one, first_worker }, .preemptions = 2, .delays = 1,
-	.idle = WORKERS, .keeps = true, .timeouts = TIMEOUTS_NEVER
+	.idle = WORKERS, .keeps = true, .timeouts = TIMEOUTS_NEVER, .schedules = 25000
 };
 
-TEST(a_submit_wakes_the_worker_that_was_about_to_park)
+SEARCH(a_submit_wakes_the_worker_that_was_about_to_park)
 {
 	explore(&park_and_submit);
 }
 
-TEST(finds_a_worker_that_parks_without_its_fence)
+SEARCH(finds_a_worker_that_parks_without_its_fence)
 {
 	find(&park_and_submit, &(struct fault){ "fence_everywhere", NO_FENCE });
 }
 
-TEST(finds_a_bell_that_wakes_nobody)
+SEARCH(finds_a_bell_that_wakes_nobody)
 {
 	find(&park_and_submit, &(struct fault){ "ring", NO_WAKE });
 }
 
-TEST(finds_a_worker_that_parks_uncounted)
+SEARCH(finds_a_worker_that_parks_uncounted)
 {
 	find(&park_and_submit, &(struct fault){ "place_free", NO_UPDATE });
 }
 
-TEST(finds_a_bell_that_rings_silently)
+SEARCH(finds_a_bell_that_rings_silently)
 {
 	find(&park_and_submit, &(struct fault){ "ring", NO_STORE });
 }
@@ -163,10 +163,10 @@ static void begin_two_workers(void)
 
 static const struct scenario two_submit_to_two = {
 	.name = "two_submit_to_two", .begin = begin_two_workers, .end = end, .thread = { submit_one_to_sleepers, first_worker, second_worker, submit_one },
-	.preemptions = 1, .delays = 1, .idle = WORKERS, .keeps = true, .timeouts = TIMEOUTS_NEVER, .schedules = 20000
+	.preemptions = 1, .delays = 1, .idle = WORKERS, .keeps = true, .timeouts = TIMEOUTS_NEVER, .schedules = 6000
 };
 
-TEST(two_submits_to_two_workers_are_both_run)
+SEARCH(two_submits_to_two_workers_are_both_run)
 {
 	explore(&two_submit_to_two);
 }
@@ -185,20 +185,20 @@ static void submit_two_that_meet(void)
 static const struct scenario relying_on_a_searcher = {
 	.name = "relying_on_a_searcher", .begin = begin_two_workers, .end = end,
 	.thread = { submit_two_that_meet, first_worker, second_worker }, .preemptions = 1, .delays = 1, .idle = WORKERS, .keeps = true,
-	.timeouts = TIMEOUTS_NEVER, .schedules = 40000
+	.timeouts = TIMEOUTS_NEVER, .schedules = 10000
 };
 
-TEST(a_task_does_not_wait_behind_one_that_waits_for_it)
+SEARCH(a_task_does_not_wait_behind_one_that_waits_for_it)
 {
 	explore(&relying_on_a_searcher);
 }
 
-TEST(finds_a_submit_that_trusts_the_searcher_without_a_fence)
+SEARCH(finds_a_submit_that_trusts_the_searcher_without_a_fence)
 {
 	find(&relying_on_a_searcher, &(struct fault){ "crew__wake_for_submit", NO_FENCE });
 }
 
-TEST(finds_a_finder_that_keeps_the_token)
+SEARCH(finds_a_finder_that_keeps_the_token)
 {
 	find(&relying_on_a_searcher, &(struct fault){ "crew__stop_search", NO_STORE });
 }

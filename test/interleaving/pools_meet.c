@@ -73,16 +73,16 @@ static void end_of_two(void)
 }
 
 static const struct scenario whole_life = {
-	.name = "whole_life", .begin = begin_two, .end = end_of_two, .thread = { live }, .preemptions = 2, .schedules = 10000,
+	.name = "whole_life", .begin = begin_two, .end = end_of_two, .thread = { live }, .preemptions = 2, .schedules = 5000,
 	.timeouts = TIMEOUTS_NEVER
 };
 
-TEST(a_pool_runs_its_tasks_and_closes)
+SEARCH(a_pool_runs_its_tasks_and_closes)
 {
 	explore(&whole_life);
 }
 
-TEST(finds_a_worker_that_leaves_without_a_word)
+SEARCH(finds_a_worker_that_leaves_without_a_word)
 {
 	find(&whole_life, &(struct fault){ "crew__leave", NO_WAKE });
 }
@@ -98,10 +98,11 @@ static void live_nested(void)
 }
 
 static const struct scenario nested_life = {
-	.name = "nested_life", .begin = begin_two, .end = end_of_two, .thread = { live_nested }, .preemptions = 1, .timeouts = TIMEOUTS_NEVER
+	.name = "nested_life", .begin = begin_two, .end = end_of_two, .thread = { live_nested }, .preemptions = 1, .timeouts = TIMEOUTS_NEVER,
+	.schedules = 5000
 };
 
-TEST(a_task_that_waits_for_another_ends)
+SEARCH(a_task_that_waits_for_another_ends)
 {
 	explore(&nested_life);
 }
@@ -141,15 +142,15 @@ static void end_of_shutdown(void)
 
 static const struct scenario shutdown_and_submit = {
 	.name = "shutdown_and_submit", .begin = begin_alone, .end = end_of_shutdown, .thread = { shut_down, submit_late }, .preemptions = 1,
-	.delays = 1, .timeouts = TIMEOUTS_NEVER, .schedules = 20000
+	.delays = 1, .timeouts = TIMEOUTS_NEVER, .schedules = 6000
 };
 
-TEST(a_submit_during_a_shutdown_is_refused_or_run)
+SEARCH(a_submit_during_a_shutdown_is_refused_or_run)
 {
 	explore(&shutdown_and_submit);
 }
 
-TEST(finds_a_shutdown_that_wakes_nobody)
+SEARCH(finds_a_shutdown_that_wakes_nobody)
 {
 	find(&shutdown_and_submit, &(struct fault){ "crew__wake_all", NO_WAKE });
 }

@@ -399,7 +399,7 @@ uint64_t *schedule_clock(void)
 
 /* ---- one schedule ---- */
 
-void schedule_run(const struct scenario *s)
+void schedule_run(const struct scenario *s, int preemptions)
 {
 	long blocks = host_blocks();
 	static bool before;
@@ -409,7 +409,7 @@ void schedule_run(const struct scenario *s)
 	choices_begin();
 	account_begin();
 	places_begin();
-	preemptions_left = scenario->preemptions;
+	preemptions_left = preemptions;
 	kills_left = scenario->kills;
 	now = 1000000000ull;
 	quiet = false;

@@ -7,8 +7,8 @@
  *	static void waiter(void) { EXPECT(crew_future_wait(f, -1) == 0); }
  *	static const struct scenario set_and_wait = { .begin = begin, .thread = { setter, waiter }, .preemptions = 2 };
  *
- *	TEST(a_promise_wakes_whoever_waits) { explore(&set_and_wait); }
- *	TEST(a_set_without_a_wake_is_found) { find(&set_and_wait, &(struct fault){ "crew__completed", NO_WAKE }); }
+ *	SEARCH(a_promise_wakes_whoever_waits) { explore(&set_and_wait); }
+ *	SEARCH(a_set_without_a_wake_is_found) { find(&set_and_wait, &(struct fault){ "crew__completed", NO_WAKE }); }
  *
  * Every atomic operation, fence, mutex, futex and thread call of lib/ is a step; between two steps another thread may go on. The search is depth first over
  * all schedules with at most so many preemptions (a switch from a thread that could go on; others are free), so many delayed stores (TSO) and so
@@ -44,7 +44,7 @@ struct scenario {
 	unsigned idle;	 /* bit i: thread i may sleep in the end */
 	int preemptions, delays, kills;
 	enum timeouts timeouts;
-	long schedules; /* no more than that; 0: all of them */
+	long schedules; /* no more than that, scaled as other sizes are (STRESS); 0: all of them */
 	bool keeps;	/* memory: a schedule may leave some behind */
 };
 
@@ -57,6 +57,9 @@ struct fault {
 	const char *function;
 	enum fault_kind kind;
 };
+
+/* A test that searches: a second of processor time, however long that is on a machine with other things to do. */
+#define SEARCH(name_) TEST_WITHIN(name_, 180)
 
 void explore(const struct scenario *scenario); /* the test fails when something is wrong in any schedule */
 void find(const struct scenario *scenario, const struct fault *fault); /* the test fails when nothing is */

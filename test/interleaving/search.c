@@ -23,6 +23,7 @@ static const struct scenario *scenario;
 static const struct fault *broken;
 static bool running_schedules;
 static long schedules, restarts;
+static int bound; /* preemptions, for now */
 static uint64_t all_steps;
 
 bool schedule_runs(void)
@@ -40,6 +41,7 @@ static _Noreturn void stop(int status, const char *format, va_list list)
 	fprintf(stderr, "\t%s: schedule %ld: %s\n", scenario->name, schedules, text);
 	if (!broken || status != EXIT_FOUND || getenv("SCHEDULE")) {
 		account_show();
+		fprintf(stderr, "\tSCHEDULE='%d:", bound);
 		choices_show();
 	}
 	_exit(status);
@@ -70,34 +72,33 @@ static void crashed(int signal)
 /* ---- one after the other ---- */
 
 /* SCHEDULES_LOG: a file that gets a line for each scenario. */
-static void log_search(bool more)
+static void log_search(bool all)
 {
 	const char *name = getenv("SCHEDULES_LOG");
 	FILE *log = name ? fopen(name, "a") : NULL;
 
 	if (!log)
 		return;
-	fprintf(log, "%-28s %9ld schedules%s of %.1f steps, begun anew %ld times\n", scenario->name, schedules, more ? "" : ", all there are,",
+	fprintf(log, "%-28s %9ld schedules%s of %.1f steps, begun anew %ld times\n", scenario->name, schedules, all ? ", all there are," : "",
 		(double)all_steps / (double)schedules, restarts);
 	fclose(log);
 }
 
-static void search(void)
+/* All schedules with so many preemptions. False: there were more than the scenario wants. */
+static bool search_within_bound(void)
 {
-	const char *given = getenv("SCHEDULE");
 	const struct itimerval hang = { .it_value.tv_sec = HANG_SECONDS };
 	bool more = true;
 
-	if (given)
-		choices_read(given);
-	while (more && (scenario->schedules == 0 || schedules < scenario->schedules)) {
+	choices_restart();
+	while (more) {
+		if (scenario->schedules && schedules >= (long)test_scaled((size_t)scenario->schedules))
+			return false;
 		if (schedules % 1024 == 0)
 			setitimer(ITIMER_VIRTUAL, &hang, NULL);
 		schedules++;
-				schedule_run(scenario);
+		schedule_run(scenario, bound);
 		all_steps += (uint64_t)account_count();
-		if (given)
-			schedule_failed("this is the schedule, nothing is wrong with it");
 		if (places_grew()) {
 			restarts++;
 			choices_restart();
@@ -105,7 +106,28 @@ static void search(void)
 			more = choices_next();
 		}
 	}
-	log_search(more);
+	return true;
+}
+
+/* What few preemptions show is found first. */
+static void search(void)
+{
+	bool all = true;
+
+	for (bound = 0; all && bound <= scenario->preemptions; bound++)
+		all = search_within_bound();
+	log_search(all);
+}
+
+static void repeat(const char *given)
+{
+	int used = 0;
+
+	if (sscanf(given, "%d:%n", &bound, &used) != 1)
+		schedule_unfit("this is no schedule");
+	choices_read(given + used);
+	schedule_run(scenario, bound);
+	schedule_unfit("this is the schedule, nothing is wrong with it");
 }
 
 static void catch_crashes(void)
@@ -131,6 +153,8 @@ static _Noreturn void be_searched(void)
 		scenario->open();
 	if (broken)
 		fault_set(broken);
+	if (getenv("SCHEDULE"))
+		repeat(getenv("SCHEDULE"));
 	search();
 	_exit(broken && !fault_reached() ? EXIT_UNREACHED : EXIT_WELL);
 }

@@ -35,7 +35,7 @@ void step_wakes(enum waiting_for what, const void *p, int count);
 int step_thread_start(void *(*start)(void *), void *arg); /* its number; -1: too many */
 bool schedule_is_quiet(void);
 uint64_t *schedule_clock(void);
-void schedule_run(const struct scenario *scenario); /* once, as choices.c says */
+void schedule_run(const struct scenario *scenario, int preemptions); /* once, as choices.c says */
 
 /* ---- choices.c ---- */
 int schedule_choose(int options); /* 0 … options - 1 */
