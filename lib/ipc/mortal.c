@@ -187,7 +187,7 @@ static bool kept(struct mortal *seat)
 {
 	if (!seat->left)
 		return false;
-	if (seat->left > load_acquire_32(&seat->relieved) && process_lives(seat->pid, seat->born))
+	if (seat->left != load_acquire_32(&seat->relieved) && process_lives(seat->pid, seat->born))
 		return true;
 	seat->left = 0;
 	return false;
@@ -255,12 +255,15 @@ static void forget(void)
 static void thread_ended(void *p)
 {
 	struct mortal *seat = p;
+	uint32_t relieved;
 
 	if (crew__mortal_seat != seat)
 		return; /* a copy of before a fork */
-	if (crew__mortal_holds > load_acquire_32(&seat->relieved)) {
+	relieved = load_acquire_32(&seat->relieved);
+	if (crew__mortal_holds != relieved) { /* both counted from the beginning, modulo 2^32; from here on it is the rest */
+		ck_pr_faa_32(&seat->relieved, -relieved);
 		seat->born = birth_of(getpid());
-		ck_pr_store_32(&seat->left, crew__mortal_holds);
+		ck_pr_store_32(&seat->left, crew__mortal_holds - relieved);
 	} else {
 		next_generation(seat);
 		pthread_mutex_unlock(&seat->life);
