@@ -258,13 +258,18 @@ static void await_names_gone(void)
 /* Until the next check. How many were killed. */
 static unsigned long kill_for(int64_t ms)
 {
-	int64_t end = test_now_ms() + ms;
+	int64_t start = test_now_ms(), end = start + ms, left;
 	unsigned long kills = 0;
 
 	CHECK_EQ(crew_event_set(all.go), 0);
-	for (; test_now_ms() < end; kills++) {
+	for (int64_t next = start; next < end; kills++) {
 		kill_one();
-		poll(NULL, 0, TICK_MS);
+		next += TICK_MS;
+		left = next - test_now_ms();
+		if (left > 0)
+			poll(NULL, 0, (int)left);
+		else
+			next -= left;
 	}
 	return kills;
 }
