@@ -43,6 +43,16 @@ static void begin_before_the_end(struct process_executor *p)
 	pthread_mutex_unlock(&p->lock);
 }
 
+static uint64_t tail_of(struct process_executor *p)
+{
+	uint64_t tail;
+
+	pthread_mutex_lock(&p->lock);
+	tail = p->tail;
+	pthread_mutex_unlock(&p->lock);
+	return tail;
+}
+
 static void check_all(crew_executor *ex, size_t n)
 {
 	crew_future **fs = calloc(n, sizeof *fs);
@@ -69,7 +79,7 @@ TEST_WITHIN(tickets_may_run_over, 120)
 		uint64_t end = ((uint64_t)1 << 32) + 2 * p->ring.geometry.slots;
 
 		begin_before_the_end(p);
-		while (p->tail < end)
+		while (tail_of(p) < end)
 			check_all(ex, 3000);
 		CHECK_EQ(crew_executor_wait(ex, 20000), 0);
 	}
@@ -83,8 +93,8 @@ TEST_WITHIN(tickets_may_run_over_one_by_one, 120)
 		uint64_t end = (uint64_t)1 << 32;
 
 		begin_before_the_end(p);
-		while (p->tail < end - 20)
-			check_all(ex, end - 20 - p->tail < 1000 ? end - 20 - p->tail : 1000);
+		while (tail_of(p) < end - 20)
+			check_all(ex, end - 20 - tail_of(p) < 1000 ? end - 20 - tail_of(p) : 1000);
 		for (size_t i = 0; i < 200; i++) {
 			check_all(ex, 1 + i % 2);
 			if (i % 20 == 19)
