@@ -9,6 +9,7 @@
  *	TAKEN_BACK   the victim has the parent, its peer is stopped: the engine takes the children for a peer that does not come, the victim takes them back
  *	HELPED       the same, but the peer runs them
  *	HELPS        the peer has the parent, the victim runs a child
+ *	SLEEPS       as HELPED, but no steps: the victim is killed in its sleep, while the peer runs a child
  *
  * Every future completes · who dies with the victim fails with its signal and pid, nobody else does · no task runs twice, and a child whose parent
  * is right ran once · what is left in the cells of a dead worker is cleared · the executor can be waited for · the pool is whole again.
@@ -34,12 +35,12 @@
 #endif
 
 #define HERE crew_task_executor()
-enum { PATIENCE_MS = FAULTY ? 700 : 4000, LOST = 1000000 };
+enum { PATIENCE_MS = FAULTY ? 700 : 20000, LOST = 1000000 };
 
 /* Who is counted. The parent is not the first, and not the last: it has neighbours in the ring. */
 enum { TASKS = 4, PARENT = 1, CHILD = TASKS, CHILDREN = 2, WARM = CHILD + CHILDREN, RUNS };
 
-enum way { TAKEN_BACK, HELPED, HELPS };
+enum way { TAKEN_BACK, HELPED, HELPS, SLEEPS };
 enum place { IN_PARENT = 1, IN_CHILD };
 
 /* In memory that outlives workers. */
@@ -47,8 +48,9 @@ struct board {
 	unsigned char runs[RUNS];
 	uint32_t trap; /* pid of who is to stop itself, once … */
 	uint32_t place; /* … and where */
-	uint32_t begun; /* a child is being run by somebody else than its parent */
-	uint32_t go_on; /* the parent on the peer need not wait for that any more */
+	uint32_t hold; /* the last child, run elsewhere, is not to end … */
+	uint32_t begun; /* a child, if one is held that one, is being run by somebody else than its parent */
+	uint32_t go_on; /* … before the victim is dead; nor need a patient parent wait any longer for a child to begin */
 };
 
 static void stop_here(struct board *board, enum place place)
@@ -64,13 +66,15 @@ CREW_TASK(long, runs_once, (crew_bytes, at), (int, i), (pid_t, parent))
 {
 	struct board *board = at.data;
 
-	if (parent && parent != getpid())
+	if (parent && parent != getpid() && (!board->hold || i == CHILD + 1))
 		__atomic_store_n(&board->begun, 1, __ATOMIC_RELEASE);
 	if (i == CHILD)
 		stop_here(board, IN_CHILD);
 	__atomic_add_fetch(&board->runs[i], 1, __ATOMIC_SEQ_CST);
 	for (int k = 0; i == CHILD + 1 && parent != getpid() && k < 1000000; k++)
 		__asm__ volatile("" : : "r"(k));
+	while (i == CHILD + 1 && parent != getpid() && board->hold && !__atomic_load_n(&board->go_on, __ATOMIC_ACQUIRE))
+		sched_yield();
 	return (long)i * 1000 + 77;
 }
 
@@ -222,13 +226,28 @@ static void submit_all(struct bench *b, struct round *r, pid_t victim)
 {
 	memset(b->board, 0, sizeof *b->board);
 	b->board->place = b->way == HELPS ? IN_CHILD : IN_PARENT;
+	b->board->hold = b->way == SLEEPS;
 	b->board->trap = (uint32_t)victim;
 	for (int i = 0; i < TASKS; i++)
-		r->f[i] = i == PARENT ? crew_submit(b->ex, sends_children, b->at, i, b->way == HELPS) : crew_submit(b->ex, runs_once, b->at, i, 0);
+		r->f[i] = i == PARENT ? crew_submit(b->ex, sends_children, b->at, i, b->way >= HELPS) : crew_submit(b->ex, runs_once, b->at, i, 0);
 	crew__ring_bell(&b->p->ring, 0); /* the one whom submitting chose to wake may be stopped */
 	crew__ring_bell(&b->p->ring, 1);
 	while (b->way == HELPS && !runs_of(b, PARENT))
 		sched_yield();
+}
+
+/* In a task, which waits for another. */
+static bool kill_asleep(struct bench *b, pid_t pid)
+{
+	int64_t limit = test_now_ms() + 20000;
+
+	stepper_let_go(pid);
+	while (!(ck_pr_load_64(&b->p->ring.rw->blocked[0]) & 1) || stepper_state(pid) != 'S') {
+		CHECK(test_now_ms() < limit);
+		sched_yield();
+	}
+	kill(pid, SIGKILL);
+	return true;
 }
 
 /* Submit, step, kill, judge. False: the victim had nothing left to do before k. */
@@ -245,10 +264,14 @@ static bool round_of(struct bench *b, pid_t victim, long k)
 	submit_all(b, &r, victim);
 	CHECK_EQ(pthread_create(&waiter, NULL, wait_for_parent, &r), 0);
 	stepper_run(victim, SIGTRAP);
-	if (b->way == HELPED)
+	if (b->way == HELPED || b->way == SLEEPS)
 		kill(peer, SIGCONT);
-	more = steps(b, victim, k);
-	stepper_kill(victim);
+	if (b->way == SLEEPS) {
+		more = kill_asleep(b, victim);
+	} else {
+		more = steps(b, victim, k);
+		stepper_kill(victim);
+	}
 	__atomic_store_n(&b->board->go_on, 1, __ATOMIC_RELEASE);
 	kill(peer, SIGCONT);
 	judge(b, &r, victim, k);
@@ -262,6 +285,29 @@ static bool round_of(struct bench *b, pid_t victim, long k)
 	return more;
 }
 
+static void open_bench(struct bench *b, crew_executor *ex)
+{
+	b->ex = ex;
+	b->p = process_executor_of(ex);
+	b->at = crew_shared_alloc(ex, sizeof *b->board);
+	b->board = b->at.data;
+	pair_stop_sweeping(ex);
+}
+
+/* A round, until all is quiet after it. */
+static bool one_more(struct bench *b, pid_t *victim, long k)
+{
+	bool more;
+
+	*victim = pair_settle(b->ex, *victim);
+	more = round_of(b, *victim, k);
+	if (!b->violations) {
+		pair_settle(b->ex, *victim);
+		judge_rest(b, k);
+	}
+	return more;
+}
+
 /* Every 300th of several thousand steps, from a random first one. */
 static void kill_each_step(enum way way)
 {
@@ -271,19 +317,9 @@ static void kill_each_step(enum way way)
 	bool more = true;
 
 	CREW_SCOPE (ex, crew_processes(2)) {
-		b.ex = ex;
-		b.p = process_executor_of(ex);
-		b.at = crew_shared_alloc(ex, sizeof *b.board);
-		b.board = b.at.data;
-		pair_stop_sweeping(ex);
-		for (k = stepper_first(stride); more && !b.violations; k += stride, points++) {
-			victim = pair_settle(ex, victim);
-			more = round_of(&b, victim, k);
-			if (!b.violations) {
-				pair_settle(ex, victim);
-				judge_rest(&b, k);
-			}
-		}
+		open_bench(&b, ex);
+		for (k = stepper_first(stride); more && !b.violations; k += stride, points++)
+			more = one_more(&b, &victim, k);
 		printf("%ld points killed at, of %ld steps; %lu tasks failed with their worker, %lu children; %lu rounds with a child elsewhere; %lu violations\n", points,
 		       k, b.failed, b.lost, b.elsewhere, b.violations);
 		if (FAULTY && b.violations)
@@ -304,6 +340,24 @@ TEST_WITHIN(a_worker_may_die_after_any_instruction_of_taking_back_what_it_submit
 TEST_WITHIN(a_worker_may_die_after_any_instruction_while_it_is_helped, 600)
 {
 	kill_each_step(HELPED);
+}
+#endif
+
+#if !FAULTY
+TEST_WITHIN(a_worker_may_die_asleep_while_its_child_runs, 120)
+{
+	struct bench b = { .way = SLEEPS };
+	size_t n = test_scaled(10);
+	pid_t victim = 0;
+
+	CREW_SCOPE (ex, crew_processes(2)) {
+		open_bench(&b, ex);
+		for (size_t i = 0; i < n && !b.violations; i++)
+			one_more(&b, &victim, (long)i);
+		CHECK_EQ(b.violations, 0u);
+		CHECK_EQ(b.failed, n);
+		CHECK_EQ(b.elsewhere, n);
+	}
 }
 #endif
 

@@ -127,6 +127,11 @@ bool stepper_step(pid_t pid, bool (*asleep)(void *arg), void *arg)
 	return true;
 }
 
+void stepper_let_go(pid_t pid)
+{
+	CHECK_EQ(ptrace(PTRACE_DETACH, pid, 0, 0), 0L);
+}
+
 void stepper_run(pid_t pid, int signal)
 {
 	int status;

@@ -46,6 +46,9 @@ void stepper_seize(pid_t pid);
  */
 bool stepper_step(pid_t pid, bool (*asleep)(void *arg), void *arg);
 
+/* It goes on, and is nobody's any more. */
+void stepper_let_go(pid_t pid);
+
 /* At its own pace, until it stops itself with that signal, which is withheld. */
 void stepper_run(pid_t pid, int signal);
 
