@@ -12,6 +12,9 @@
  * The same with one task that is killed by crew_future_kill() after k steps: then the victim may go on for some more before it dies, and if it was in that
  * task, nobody else may fail: a doomed worker has nothing else.
  *
+ * And twice: while the first death is being recovered from, the other worker makes some steps with what it finds, and is killed, too. What is left, nobody
+ * is there for but their successors.
+ *
  * The sweep is off, and nobody who sleeps looks up by himself (CREW_WITHOUT_NET): both would repair what these tests are to find. Built with a
  * fault put in on purpose (CREW_FAULT_…), the very same killer must find it: that is what makes its silence worth something.
  */
@@ -62,23 +65,35 @@ struct bench {
 	struct process_executor *p;
 	crew_bytes runs;
 	bool large;
-	bool doom; /* one of them is killed */
+	bool doom;  /* one of them is killed */
+	bool twice; /* the other worker dies, too */
 	uint32_t average;
 	unsigned long failed, doomed, violations;
 };
 
 /* ---- the victim ---- */
 
-/* k steps; the first ones lead out of its sleep, if it is asleep. False: it came to its sleep before. A request for memory sleeps too, but is answered: such a sleep is stepped over. */
-static bool steps(struct bench *b, pid_t pid, long k, bool asleep)
+static bool somebody_waits(void *arg)
+{
+	struct round *r = arg;
+
+	for (int i = 0; i < TASKS; i++)
+		if (!crew_future_done(r->f[i]))
+			return true;
+	return false;
+}
+
+/* k steps of the worker with this index; the first ones lead out of its sleep, if it is asleep, which ends by itself as long as somebody waits. False: it came to
+   its sleep before. A request for memory sleeps too, but is answered: such a sleep is stepped over. */
+static bool steps(struct bench *b, struct round *r, pid_t pid, int index, long k, bool asleep)
 {
 	bool taken = false;
 
 	for (long i = 0; i < k; i++) {
 		taken |= ck_pr_load_64(&b->p->ring.rw->head) == ck_pr_load_64(&b->p->ring.pub->tail);
-		if ((i > 50 || !asleep) && stepper_would_sleep(pid) && taken && (ck_pr_load_64(&b->p->ring.rw->parked[0]) & 1))
+		if ((i > 50 || !asleep) && stepper_would_sleep(pid) && taken && (ck_pr_load_64(&b->p->ring.rw->parked[0]) >> index & 1))
 			return false;
-		if (!stepper_step(pid, NULL, NULL))
+		if (!stepper_step(pid, index > 0 ? somebody_waits : NULL, r))
 			return false;
 	}
 	return true;
@@ -124,7 +139,7 @@ static void complain(struct bench *b, long k, const char *what, int i)
 	printf("after %ld steps: %s (task %d)\n", k, what, i);
 }
 
-static void judge(struct bench *b, struct round *r, pid_t victim, long k)
+static void judge(struct bench *b, struct round *r, pid_t victim, pid_t peer, long k)
 {
 	int64_t limit = test_now_ms() + PATIENCE_MS;
 	int failed = 0, spared = 0;
@@ -156,11 +171,11 @@ static void judge(struct bench *b, struct round *r, pid_t victim, long k)
 			b->doomed += e->worker > 0;
 			continue;
 		}
-		if (e->code && (e->code != CREW_EWORKER || e->signal != SIGKILL || e->worker != victim))
+		if (e->code && (e->code != CREW_EWORKER || e->signal != SIGKILL || (e->worker != victim && (!b->twice || e->worker != peer))))
 			complain(b, k, "failed with a wrong error", i);
 		failed += e->code != 0;
 	}
-	if (failed > 1 - spared)
+	if (failed > 1 - spared + b->twice)
 		complain(b, k, "is not the only one that failed", -1);
 	b->failed += (unsigned long)failed;
 }
@@ -173,7 +188,7 @@ static void doom(struct bench *b, struct round *r, pid_t victim)
 	if (crew_future_kill(r->f[DOOMED], NULL, 0) == 0)
 		while (!crew_future_done(r->f[DOOMED]) && test_now_ms() < limit)
 			sched_yield();
-	steps(b, victim, (long)(test_random() % 2000), false);
+	steps(b, r, victim, 0, (long)(test_random() % 2000), false);
 }
 
 /* Submit, step, kill, judge. False: the victim had nothing left to do before k. */
@@ -185,7 +200,10 @@ static bool round_of(struct bench *b, pid_t victim, long k)
 	bool more;
 
 	memset(b->runs.data, 0, TASKS);
-	kill(peer, SIGSTOP);
+	if (b->twice)
+		stepper_seize(peer);
+	else
+		kill(peer, SIGSTOP);
 	stepper_seize(victim);
 	ck_pr_store_32(&b->p->ring.rw->average, b->average);
 	for (int i = 0; i < TASKS; i++)
@@ -194,12 +212,17 @@ static bool round_of(struct bench *b, pid_t victim, long k)
 	CHECK_EQ(pthread_create(&waiter, NULL, wait_for_one, &r), 0);
 	while (ck_pr_load_32(&b->p->ring.pub->sleepers) == 0 && !__atomic_load_n(&r.woken, __ATOMIC_ACQUIRE))
 		sched_yield();
-	more = steps(b, victim, k, true);
+	more = steps(b, &r, victim, 0, k, true);
 	if (b->doom && more)
 		doom(b, &r, victim);
 	stepper_kill(victim);
-	kill(peer, SIGCONT);
-	judge(b, &r, victim, k);
+	if (b->twice) {
+		steps(b, &r, peer, 1, (long)(test_random() % 3000), true);
+		stepper_kill(peer);
+	} else {
+		kill(peer, SIGCONT);
+	}
+	judge(b, &r, victim, peer, k);
 	if (!b->violations)
 		pthread_join(waiter, NULL);
 	for (int i = 0; i < TASKS; i++)
@@ -207,11 +230,10 @@ static bool round_of(struct bench *b, pid_t victim, long k)
 	return more;
 }
 
-/* Every 50th step, from a random first one. */
-static void kill_each_step(bool large, bool doomed, uint32_t average)
+/* Every 50th step, or 100th, from a random first one. */
+static void kill_each_step(struct bench b)
 {
-	struct bench b = { .large = large, .doom = doomed, .average = average };
-	long stride = FAULTY ? 3 : stepper_stride(50), k, points = 0;
+	long stride = FAULTY ? 3 : stepper_stride(b.twice ? 100 : 50), k, points = 0;
 	pid_t victim = 0;
 
 	CREW_SCOPE (ex, crew_processes(2)) {
@@ -219,7 +241,7 @@ static void kill_each_step(bool large, bool doomed, uint32_t average)
 		b.p = process_executor_of(ex);
 		b.runs = crew_shared_alloc(ex, TASKS);
 		pair_stop_sweeping(ex);
-		ck_pr_store_32(&b.p->ring.rw->average, average);
+		ck_pr_store_32(&b.p->ring.rw->average, b.average);
 		for (k = stepper_first(stride);; k += stride, points++) {
 			victim = pair_settle(ex, victim);
 			if (!round_of(&b, victim, k) || b.violations)
@@ -237,25 +259,30 @@ static void kill_each_step(bool large, bool doomed, uint32_t average)
 #ifndef CREW_FAULT_DEAF /* which shows only where something is doomed */
 TEST_WITHIN(a_worker_may_die_after_any_instruction_between_small_tasks, 600)
 {
-	kill_each_step(false, false, 50);
+	kill_each_step((struct bench){ .average = 50 });
 }
 
 TEST_WITHIN(a_worker_may_die_after_any_instruction_between_long_tasks, 600)
 {
-	kill_each_step(false, false, 1000000);
+	kill_each_step((struct bench){ .average = 1000000 });
 }
 #endif
 
 #if !FAULTY
 TEST_WITHIN(a_worker_may_die_after_any_instruction_of_a_large_answer, 600)
 {
-	kill_each_step(true, false, 50);
+	kill_each_step((struct bench){ .large = true, .average = 50 });
+}
+
+TEST_WITHIN(both_workers_may_die_one_after_the_other, 600)
+{
+	kill_each_step((struct bench){ .twice = true, .average = 50 });
 }
 #endif
 
 #if !FAULTY || defined(CREW_FAULT_DEAF)
 TEST_WITHIN(a_doomed_worker_may_die_after_any_instruction, 600)
 {
-	kill_each_step(false, true, 50);
+	kill_each_step((struct bench){ .doom = true, .average = 50 });
 }
 #endif
