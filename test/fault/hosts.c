@@ -79,7 +79,7 @@ static int watch(pid_t pid)
 	return fd;
 }
 
-enum { IDLE, BUSY };
+enum { IDLE, BUSY, SUBMITTING };
 
 struct family {
 	pid_t pids[4]; /* zygote, then workers */
@@ -98,6 +98,11 @@ static void host(struct family *family, int what)
 	for (int i = 0; i < 6 && what == BUSY; i++)
 		crew_submit(ex, spin_for_ever);
 	__atomic_store_n(&family->ready, 1, __ATOMIC_RELEASE);
+	for (long i = 0; what == SUBMITTING; i++) {
+		crew_post(ex, square, i);
+		if (i % 64 == 0)
+			check_square(ex, i);
+	}
 	for (;;)
 		pause();
 }
@@ -118,6 +123,8 @@ static void check_host_killed(enum crew_start start, int what)
 		sched_yield();
 	for (int i = 0; i < 4; i++)
 		fds[i] = watch(family->pids[i]);
+	for (uint64_t n = what == SUBMITTING ? test_random() % 200000 : 0; n > 0; n--)
+		__asm__ __volatile__("");
 	kill(pid, SIGKILL);
 	CHECK_EQ(waitpid(pid, NULL, 0), pid);
 	for (int i = 0; i < 4; i++)
@@ -130,6 +137,8 @@ TEST(workers_die_with_a_host_that_is_killed)
 	for (int i = 0; i < 3; i++) {
 		check_host_killed(starts[i], IDLE);
 		check_host_killed(starts[i], BUSY);
+		for (int k = 0; k < 10; k++)
+			check_host_killed(starts[i], SUBMITTING);
 	}
 }
 
