@@ -119,6 +119,42 @@ TEST_WITHIN(a_million_pending_futures_cost_no_shared_memory, 240)
 	free(fs);
 }
 
+/* ---- millions that come and go ---- */
+
+/* After the first turns a pool has what it needs, and the next ten million tasks (STRESS=1000: a hundred) take nothing more but, when the workers are slow for once,
+   what holds one turn's tasks at the same time. */
+static void turn_over(crew_executor *ex, size_t n)
+{
+	enum { TURN = 50000 };
+	size_t y, turns = test_scaled(n) / TURN + 20;
+	struct figures warm = { 0, 0, 0 }, end;
+
+	for (size_t t = 0; t < turns; t++) {
+		for (size_t i = 0; i < TURN; i++)
+			CHECK_EQ(crew_post(ex, just_echo, i), 0);
+		CHECK_EQ(crew_run(ex, &y, just_echo, t), 0);
+		CHECK_EQ(y, t);
+		CHECK_EQ(crew_executor_wait(ex, CREW_FOREVER), 0);
+		if (t == 10)
+			warm = look("warm");
+	}
+	end = look("at the end");
+	if (!TEST_ASAN && !TEST_TSAN)
+		CHECK_LE(end.rss, warm.rss + TURN * 96 + (1 << 20));
+	CHECK_LE(end.shared, warm.shared + (1 << 20));
+	CHECK_LE(end.maps, warm.maps + 20);
+}
+TEST_WITHIN(millions_of_tasks_on_threads_leave_nothing, 240)
+{
+	CREW_SCOPE (ex, crew_threads(2))
+		turn_over(ex, 10000000);
+}
+TEST_WITHIN(millions_of_tasks_on_processes_leave_nothing, 240)
+{
+	CREW_SCOPE (ex, crew_processes(2))
+		turn_over(ex, 5000000);
+}
+
 /* ---- gigabytes ---- */
 
 CREW_TASK(crew_bytes, echo_bytes, (crew_bytes, in))
