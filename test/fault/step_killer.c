@@ -34,6 +34,13 @@
 #else
 #define FAULTY 0
 #endif
+#ifdef CREW_FAULT_LOST_WAKE /* it shows after hundreds of steps in a row; the others after a few */
+#define USUAL_STRIDE 20
+#elif FAULTY
+#define USUAL_STRIDE 3
+#else
+#define USUAL_STRIDE 100
+#endif
 
 enum { TASKS = 8, DOOMED = 0, PATIENCE_MS = FAULTY ? 700 : 4000 };
 
@@ -230,10 +237,10 @@ static bool round_of(struct bench *b, pid_t victim, long k)
 	return more;
 }
 
-/* Every 50th step, or 100th, from a random first one. */
+/* Every so manyth step, from a random first one. */
 static void kill_each_step(struct bench b)
 {
-	long stride = FAULTY ? 3 : stepper_stride(b.twice ? 100 : 50), k, points = 0;
+	long stride = FAULTY ? USUAL_STRIDE : stepper_stride(USUAL_STRIDE), k, points = 0;
 	pid_t victim = 0;
 
 	CREW_SCOPE (ex, crew_processes(2)) {
