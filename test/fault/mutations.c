@@ -351,6 +351,27 @@ static void heal(struct scene *s)
 	crew__ring_engine(p);
 }
 
+/* Every byte of a result that came is there, and text ends: who asks for another type is told, and reads nothing. */
+static void read_result(crew_future *f)
+{
+	unsigned long sum = 0;
+	struct wide wide;
+	const char *text;
+	crew_bytes run;
+	long x;
+
+	if (crew_result_within(f, &text, 0) == 0)
+		CHECK(!text || strlen(text) <= MEMORY);
+	if (crew_result_within(f, &run, 0) == 0) {
+		CHECK(run.len <= MEMORY);
+		for (size_t i = 0; i < run.len; i++)
+			sum += ((unsigned char *)run.data)[i];
+		CHECK(sum <= 255 * run.len);
+	}
+	CHECK_NE(crew_result_within(f, &wide, 0), -ETIMEDOUT);
+	CHECK_NE(crew_result_within(f, &x, 0), -ETIMEDOUT);
+}
+
 static void settle(struct scene *s)
 {
 	int64_t limit = test_now_ms() + PATIENCE_MS;
@@ -362,6 +383,7 @@ static void settle(struct scene *s)
 			tick(s);
 			heal(s);
 		}
+		read_result(s->fs[i]);
 		crew_future_free(s->fs[i]);
 	}
 }
