@@ -307,12 +307,18 @@ struct cancelling {
 	int count;
 };
 
+/* Its user may give it back meanwhile: an annex is read only under a pin. Without one it is a task's, and a claim finds out what has become of it. */
 static int cancel_one(crew_future *f, void *arg)
 {
 	struct cancelling *c = arg;
+	bool annexed = (uintptr_t)load_acquire_ptr((void *const *)&f->about) & 1;
 
-	if (!crew__done(f) && phase_of(load_acquire_32(&f->state)) == c->phase && crew__cancel(f, c->reason) == 1)
-		c->count++;
+	if (annexed && !crew__pin(f))
+		return 0;
+	if (!crew__done(f) && phase_of(load_acquire_32(&f->state)) == c->phase)
+		c->count += (annexed ? crew__cancel(f, c->reason) : crew__cancel_task(f, c->reason)) == 1;
+	if (annexed)
+		crew__release(f);
 	return 0;
 }
 

@@ -146,19 +146,32 @@ static int cancelled_before(const crew_future *f)
 	return phase_of(load_acquire_32(&f->state)) == PHASE_CANCELLED ? 1 : -EALREADY;
 }
 
+int crew__cancel_task(crew_future *f, const char *reason)
+{
+	int rc = crew__revoke(f);
+
+	if (rc == 1)
+		crew__cancelled(f, reason);
+	return rc;
+}
+
 int crew__cancel(crew_future *f, const char *reason)
 {
-	int rc;
-
 	if (crew__done(f))
 		return cancelled_before(f);
-	rc = task_of(f) ? crew__revoke(f) : crew__promise_cancel(f, reason);
-	if (rc == 1 && task_of(f))
-		crew__cancelled(f, reason);
+	return task_of(f) ? crew__cancel_task(f, reason) : crew__promise_cancel(f, reason);
+}
+
+/* The caller has a reference, so the record outlasts this: it may wait until what another cancel, or its deadline, has claimed is done. Neither of the two
+   waits or calls anybody before that. */
+static int cancel_and_know(crew_future *f, const char *reason)
+{
+	int rc = crew__cancel(f, reason);
+
 	if (rc == 1 || !(ck_pr_load_32(&f->state) & STATE_REVOKED))
 		return rc;
 	while (!phase_done(load_acquire_32(&f->state)))
-		crew__sleep_on_word(f, NEVER); /* another cancel, or its deadline, has it, and neither waits nor calls anybody before the end */
+		crew__sleep_on_word(f, NEVER);
 	return cancelled_before(f);
 }
 
@@ -166,7 +179,7 @@ int crew_future_cancel(crew_future *f, const char *reason)
 {
 	int rc = crew__check(f);
 
-	return rc ? rc : crew__cancel(f, reason);
+	return rc ? rc : cancel_and_know(f, reason);
 }
 
 int crew_future_kill(crew_future *f, const char *reason, int grace_ms)
@@ -177,7 +190,7 @@ int crew_future_kill(crew_future *f, const char *reason, int grace_ms)
 	if (rc == 0 && grace_ms < CREW_FOREVER)
 		rc = -EINVAL;
 	if (rc == 0)
-		rc = crew__cancel(f, reason);
+		rc = cancel_and_know(f, reason);
 	if (rc || is_fixed(f) || grace_ms == CREW_FOREVER)
 		return rc;
 	ex = executor_of(f);

@@ -341,8 +341,8 @@ static inline crew_future *crew__record_new(struct port *port)
 /* Give a new record its first state, which publishes it. */
 static inline void crew__record_init(crew_future *f, const crew_task *task, uint32_t state)
 {
-	f->about = (uintptr_t)task;
-	ck_pr_store_32(&f->refs, (f->refs & ~REFS_MASK) | 1);
+	store_release_ptr((void **)&f->about, (void *)(uintptr_t)task); /* atomic, as is the next: a walk over all records may look at both */
+	ck_pr_store_32(&f->refs, (ck_pr_load_32(&f->refs) & ~REFS_MASK) | 1);
 	store_release_32(&f->state, state);
 }
 

@@ -27,6 +27,7 @@ int crew__revoke(crew_future *f);
 
 /* crew_future_cancel() of a checked future. */
 int crew__cancel(crew_future *f, const char *reason);
+int crew__cancel_task(crew_future *f, const char *reason); /* the same of what is no promise and not done; reads no annex before it has claimed f */
 
 /* Is f running further down this thread's own stack? */
 bool crew__on_this_stack(const crew_future *f);

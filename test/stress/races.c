@@ -119,6 +119,36 @@ TEST_WITHIN(submit_cancel_and_free_from_four_threads, 120)
 	CHECK_EQ(completed, s.submitted);
 }
 
+/* Meanwhile somebody cancels everything there is, again and again, without a reference to any of it. */
+static uint32_t enough;
+static void *cancels_all(void *ex)
+{
+	while (!__atomic_load_n(&enough, __ATOMIC_ACQUIRE))
+		CHECK_GE(crew_executor_cancel(ex, "all of them"), 0);
+	return NULL;
+}
+TEST_WITHIN(all_may_be_cancelled_while_each_is_changed, 120)
+{
+	size_t n = test_scaled(50000);
+	pthread_t threads[3], canceller;
+	struct crew_stats s;
+
+	CREW_SCOPE (ex, crew_threads(2)) {
+		shared = ex;
+		CHECK_EQ(pthread_create(&canceller, NULL, cancels_all, ex), 0);
+		for (int i = 0; i < 3; i++)
+			CHECK_EQ(pthread_create(&threads[i], NULL, submits_and_changes_its_mind, &n), 0);
+		for (int i = 0; i < 3; i++)
+			pthread_join(threads[i], NULL);
+		__atomic_store_n(&enough, 1, __ATOMIC_RELEASE);
+		pthread_join(canceller, NULL);
+		crew_executor_wait(ex, CREW_FOREVER);
+		CHECK_EQ(crew_executor_stats(ex, &s, sizeof s), 0);
+		CHECK_EQ(ran + s.cancelled, s.submitted);
+	}
+	CHECK_EQ(completed, s.submitted);
+}
+
 /* A wait that runs out of time in the moment of the completion: it says either, and the next one is right. */
 TEST_WITHIN(a_wait_that_ends_at_the_completion_is_never_lost, 120)
 {
