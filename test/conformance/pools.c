@@ -4,6 +4,7 @@
  */
 #include <crew/crew.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -378,6 +379,9 @@ TEST_POOL(leaving_the_scope_fails_what_is_pending)
 	CREW_POOL_SCOPE (pool, open_pool()) {
 		for (int i = 0; i < WORKERS; i++)
 			running[i] = crew_future_ref(crew_pool_apply_async(pool, wait_until_stopped));
+		for (int i = 0; i < WORKERS; i++)
+			while (!crew_future_running(running[i])) /* or one that is cancelled before it runs leaves its worker to what waits */
+				sched_yield();
 		waiting = crew_future_ref(crew_pool_apply_async(pool, square, 3));
 		with_callback = crew_future_ref(crew_pool_apply_async_with(pool, (.callback = store, .error_callback = complain, .arg = &seen), square, 3));
 		map = crew_future_ref(crew_pool_map_async(pool, square, x, y, 100));
