@@ -177,6 +177,27 @@ static inline struct port *crew__port(crew_executor *ex)
 	return likely(crew__last_id == ex->id) ? crew__last_port : crew__port_slow(ex);
 }
 
+/* A record that owns nothing, done, to which nobody refers any more. Any thread. */
+static inline void crew__recycle_empty(crew_future *f)
+{
+	crew_executor *ex = executor_of(f);
+	struct port *port;
+
+	ck_pr_store_32(&f->refs, (ck_pr_load_32(&f->refs) & ~REFS_MASK) + ONE_GENERATION);
+	if (unlikely(!ex)) {
+		crew__recycle_orphan(f);
+		return;
+	}
+	store_release_32(&f->state, PHASE_FREE);
+	port = crew__port(ex);
+	if (unlikely(!port))
+		return; /* no memory for a port: the record rests until the executor closes */
+	f->value.word[1] = (uintptr_t)port->free;
+	port->free = f;
+	if (unlikely(++port->free_count == CHAIN_RECORDS))
+		crew__spill(port);
+}
+
 /* Bumped in the child of every fork: objects of an older generation are the parent's. */
 extern uint32_t crew__fork_generation;
 

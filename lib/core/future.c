@@ -17,6 +17,7 @@
 #include "core/group.h"
 #include "core/region.h"
 #include "core/sharing.h"
+#include "core/slab_map.h"
 #include "core/waiting.h"
 
 /* ---- waiting ---- */
@@ -350,16 +351,21 @@ static int take_value(crew_future *f, void *y, size_t size, int type)
 	return 0;
 }
 
-/* The common case: a value of at most 16 bytes that owns nothing, in a future that is done, and that nobody else refers to or can pin. True: taken. */
+/*
+ * The common case: a value of at most 16 bytes that owns nothing, in a future that is done, and that nobody else refers to or can pin. True: taken.
+ * A slab's head is never taken for a record: where that has its state, it has a pointer's low half, which is no phase.
+ */
 static inline bool take_common(crew_future *f, void *y, size_t size, int type)
 {
 	const uint32_t plain = PHASE_MASK | STATE_OWNED | STATE_FAILED | STATE_HEAP | STATE_BACKEND;
-	uintptr_t about = f->about;
 	size_t n = CREW_TYPE_SIZE(type);
 	enum crew_class class = CREW_TYPE_CLASS(type);
+	uintptr_t about;
 
-	if ((load_acquire_32(&f->state) & plain) != (PHASE_FINISHED | STATE_OWNED) || (ck_pr_load_32(&f->refs) & REFS_MASK) != 1 || !about ||
-	    (about & 1) || ((const crew_task *)about)->result != type || n > size || n > 16 || class == CREW_STRING || class == CREW_BYTES || !y)
+	if ((load_acquire_32(&f->state) & plain) != (PHASE_FINISHED | STATE_OWNED) || (ck_pr_load_32(&f->refs) & REFS_MASK) != 1)
+		return false;
+	about = f->about;
+	if (!about || (about & 1) || ((const crew_task *)about)->result != type || n > size || n > 16 || class == CREW_STRING || class == CREW_BYTES || !y)
 		return false;
 	if (likely(n == 8))
 		memcpy(y, f->value.bytes, 8);
@@ -369,8 +375,14 @@ static inline bool take_common(crew_future *f, void *y, size_t size, int type)
 	return true;
 }
 
-static __attribute__((__noinline__)) int take_any(crew_future *f, int rc, void *y, size_t size, int type, crew_error *err)
+static __attribute__((__noinline__)) int take_any(crew_future *f, void *y, size_t size, int type, crew_error *err)
 {
+	int rc = crew__check(f);
+
+	if (rc == 0 && !phase_done(load_acquire_32(&f->state)))
+		rc = crew__await(f, NEVER);
+	if (rc == 0 && !err && take_common(f, y, size, type))
+		return 0;
 	if (err)
 		*err = rc ? (rc == CREW_EFORKED ? forked_error : rc == CREW_EHANDLE ? handle_error : deadlock_error)
 			  : *crew_future_error(f);
@@ -384,15 +396,9 @@ static __attribute__((__noinline__)) int take_any(crew_future *f, int rc, void *
 
 int crew_future_take(crew_future *f, void *y, size_t size, int type, crew_error *err)
 {
-	int rc = crew__check(f);
-
-	if (likely(rc == 0)) {
-		if (unlikely(!phase_done(load_acquire_32(&f->state))))
-			rc = crew__await(f, NEVER);
-		if (likely(rc == 0 && !err && take_common(f, y, size, type)))
-			return 0;
-	}
-	return take_any(f, rc, y, size, type, err);
+	if (likely(!err && crew__in_slab(f) && slab_of(f)->generation == crew__fork_generation && take_common(f, y, size, type)))
+		return 0;
+	return take_any(f, y, size, type, err);
 }
 
 /* ---- being told ---- */

@@ -133,8 +133,8 @@ crew_future *crew__record_new_slow(struct port *port)
 	return port->free ? crew__record_new(port) : bump(port);
 }
 
-/* The free list is a full chain: it becomes the spare one, which goes to where other threads find it. */
-static void spill(struct port *port)
+/* It becomes the spare one, which goes to where other threads find it. */
+void crew__spill(struct port *port)
 {
 	crew_executor *ex = port->ex;
 	crew_future *chain = port->spare;
@@ -174,7 +174,7 @@ static void free_contents(crew_future *f, uint32_t state)
 	free(a);
 }
 
-static void recycle_orphan(crew_future *f)
+void crew__recycle_orphan(crew_future *f)
 {
 	struct slab *slab = slab_of(f);
 
@@ -190,26 +190,6 @@ void crew__recycle(crew_future *f)
 	if ((state & (STATE_BACKEND | STATE_FAILED | STATE_HEAP)) || phase_of(state) == PHASE_CANCELLED || (f->about & 1))
 		free_contents(f, state);
 	crew__recycle_empty(f);
-}
-
-void crew__recycle_empty(crew_future *f)
-{
-	crew_executor *ex = executor_of(f);
-	struct port *port;
-
-	ck_pr_store_32(&f->refs, (ck_pr_load_32(&f->refs) & ~REFS_MASK) + ONE_GENERATION);
-	if (unlikely(!ex)) {
-		recycle_orphan(f);
-		return;
-	}
-	store_release_32(&f->state, PHASE_FREE);
-	port = crew__port(ex);
-	if (unlikely(!port))
-		return; /* no memory for a port: the record rests until the executor closes */
-	f->value.word[1] = (uintptr_t)port->free;
-	port->free = f;
-	if (unlikely(++port->free_count == CHAIN_RECORDS))
-		spill(port);
 }
 
 void crew__retain(crew_future *f)
@@ -276,7 +256,7 @@ int crew__check(const crew_future *f)
 {
 	const struct slab *slab = slab_of(f);
 
-	if (unlikely(((uintptr_t)f & (sizeof *f - 1)) || !crew__slab_mapped(f)))
+	if (unlikely(!crew__in_slab(f)))
 		return is_fixed(f) ? 0 : CREW_EHANDLE;
 	/* a slab is its head, as large as a record, and records, of which those never handed out are FREE */
 	if (unlikely((const void *)f == slab || phase_of(load_acquire_32(&f->state)) == PHASE_FREE))

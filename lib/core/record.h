@@ -348,6 +348,7 @@ static inline void crew__record_init(crew_future *f, const crew_task *task, uint
 
 /* Nobody refers to f any more and it is done (or was never submitted): free what it owns, and itself. Any thread. */
 void crew__recycle(crew_future *f);
-void crew__recycle_empty(crew_future *f); /* the same where it owns nothing */
+void crew__recycle_orphan(crew_future *f); /* whose executor is closed, and that owns nothing */
+void crew__spill(struct port *port);	   /* the free list is a full chain: where other threads find it */
 
 #endif

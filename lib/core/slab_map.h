@@ -36,4 +36,10 @@ static inline bool crew__slab_mapped(const void *p)
 	return leaf && (ck_pr_load_64(&leaf->bits[index / 64]) >> (index % 64) & 1);
 }
 
+/* Is f where a record may be, or the head of a slab? */
+static inline bool crew__in_slab(const crew_future *f)
+{
+	return ((uintptr_t)f & (sizeof *f - 1)) == 0 && crew__slab_mapped(f);
+}
+
 #endif

@@ -50,10 +50,16 @@ bool crew__injection_turn(struct injection *q);
 bool crew__injection_any(const struct injection *q);
 int crew__injection_take(struct injection *q, crew_future **batch, int max, int sharers, bool *left);
 
+/* Producer only. */
+static inline bool crew__injection_has_room(const struct injection *q)
+{
+	return q->tail && q->index < SEGMENT_SLOTS;
+}
+
 /* Producer only. False: out of memory, nothing happened. */
 static inline bool crew__injection_put(struct injection *q, crew_future *f)
 {
-	if (unlikely(!q->tail || q->index == SEGMENT_SLOTS) && !crew__injection_turn(q))
+	if (unlikely(!crew__injection_has_room(q)) && !crew__injection_turn(q))
 		return false;
 	store_release_ptr((void **)&q->tail->slot[q->index++], f); /* pairs with the acquire in crew__injection_take */
 	return true;

@@ -28,27 +28,50 @@ static const struct executor_ops threads_ops;
 
 /* ---- submit ---- */
 
-static int threads_submit(crew_executor *ex, struct port *base, crew_future *f, const void *arguments)
+/* Apart, because it needs the stack. */
+static __attribute__((__noinline__)) int announce_fenced(struct thread_pool *pool)
 {
-	struct thread_pool *pool = pool_of(ex);
-	struct thread_port *port = (struct thread_port *)base;
-	struct annex *a = annex_of(f);
-	int rc = 0;
+	full_fence();
+	if (ck_pr_load_32(&pool->parked))
+		crew__wake_for_submit(pool);
+	return 0;
+}
 
-	(void)arguments;
-	if (unlikely(a && a->priority))
-		rc = crew__submit_priority(pool, f, a->priority);
-	else if (unlikely(!crew__injection_put(&port->queue, f)))
-		rc = -ENOMEM;
-	if (unlikely(rc || port->gathering))
-		return rc;
-	if (likely(ck_pr_load_32(&pool->light)))
-		ck_pr_barrier(); /* the light side of the fence; crew__park has the heavy one */
-	else
-		full_fence();
+/* A hint is in its place: is there anybody to wake? */
+static inline int announce(struct thread_pool *pool, const struct thread_port *port)
+{
+	if (unlikely(port->gathering))
+		return 0;
+	if (unlikely(!ck_pr_load_32(&pool->light)))
+		return announce_fenced(pool);
+	ck_pr_barrier(); /* the light side of the fence; crew__park has the heavy one */
 	if (unlikely(ck_pr_load_32(&pool->parked)))
 		crew__wake_for_submit(pool);
 	return 0;
+}
+
+/* With a priority, or after the last slot of a segment. */
+static __attribute__((__noinline__)) int submit_rarely(struct thread_pool *pool, struct thread_port *port, crew_future *f, int priority)
+{
+	int rc = 0;
+
+	if (priority)
+		rc = crew__submit_priority(pool, f, priority);
+	else if (!crew__injection_put(&port->queue, f))
+		rc = -ENOMEM;
+	return rc ? rc : announce(pool, port);
+}
+
+static int threads_submit(crew_executor *ex, struct port *base, crew_future *f, const void *arguments)
+{
+	struct thread_port *port = (struct thread_port *)base;
+	struct annex *a = annex_of(f);
+
+	(void)arguments;
+	if (unlikely((a && a->priority) || !crew__injection_has_room(&port->queue)))
+		return submit_rarely(pool_of(ex), port, f, a ? a->priority : 0);
+	(void)crew__injection_put(&port->queue, f); /* it has room */
+	return announce(pool_of(ex), port);
 }
 
 static void threads_batch_begin(crew_executor *ex, struct port *port)
