@@ -141,6 +141,7 @@ class Plan:
         self.crew("P4/unused", "life", "--idle-workers", **on, workers=(4,), quick=())
         self.crew("P5", "casualty", **on)
         self.peers("P5", POOLS, quick=["socket_pool"])
+        self.crew("P8", "sleepers", **on, workers=(4,), quick=())
         self.crew("P6", "footprint", **on)
         self.peers("P6", POOLS, quick=["socket_pool"])
         self.crew("T8/processes", "idle", **on, workers=(4,), quick=())

@@ -126,6 +126,7 @@ def rows():
     yield process("P4", "the same (spawn)", "P4/spawn", 4, "≤ {}", fixed(2))
     yield process("P4", "a spare replaces a dead worker", "P4/spare", 4, "< {}", fixed(1))
     yield process("P5", "kill -9 one of two: one fails, 99 right", "P5", 2, "≤ {}", fixed(2))
+    yield process("P8", "end of a task limited to 50 ms, slowest of 100", "P8", 4, "≤ {}", fixed(100))
     yield process("P6", "private memory of an idle worker", "P6", 2, "≤ {}", fixed(64))
     yield Row("Q1", "a queue, 8 bytes to another process", "Q1", 2, "≤ 1/20 of multiprocessing.Queue = {}",
               times(1 / 20, "Q1", 2, "multiprocessing.Queue"), "crew queue")
