@@ -375,8 +375,8 @@ int crew__process_submit(crew_executor *ex, struct port *base, crew_future *f, c
 		crew__free_extent(p, job.payload);
 	if (unlikely(rc == CREW_EBROKEN && ck_pr_load_32(&p->deprived)))
 		crew__abandon(p);
-	if (tail)
-		crew__ring_published(&p->ring, tail);
+	if (tail && unlikely(crew__ring_published(&p->ring, tail)))
+		crew__roused(p, tail);
 	if (batch.n)
 		crew__deliver(p, &batch);
 	return rc;

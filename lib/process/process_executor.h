@@ -375,6 +375,8 @@ void crew__process_watch(crew_executor *ex, crew_future *f);
 int crew__process_drain(crew_executor *ex, uint64_t deadline);
 /* Until nothing is outstanding. False: the deadline came first. */
 bool crew__await_empty(struct process_executor *p, uint64_t deadline);
+/* What this thread has published up to `tail` has woken a worker, where nobody was awake. */
+void crew__roused(const struct process_executor *p, uint64_t tail);
 
 /* ---- timetable.c; the lock is held but for run ---- */
 bool crew__timetable_push(struct process_executor *p, uint64_t at, uintptr_t what); /* false: no memory */

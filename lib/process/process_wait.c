@@ -8,6 +8,10 @@
  * A waiter for a ticket in the ring spins on the answer while a CPU is free, then sets WAIT in the claim word and sleeps on that: the worker wakes
  * it without the parent's help. A waiter for a future that is in the backlog, or on its way to completion, sleeps on the future's own word;
  * being placed with a sleeper gives a ticket its NOTE. Every sleep ends after 100 ms to look again, whatever a worker did to the words.
+ *
+ * The cold rule: when this thread's own submit has woken a worker after a pause, that worker is likely queued on this very CPU, and spinning would
+ * keep it from running. Sleep at once; if the same happens again soon, the pool is warm and spinning pays. The worker has the same rule (work in
+ * process_worker.c).
  */
 #include <errno.h>
 
@@ -115,6 +119,27 @@ static uint64_t locate(struct process_executor *p, crew_future *f)
 	return ticket;
 }
 
+/* Up to where this thread published when it last woke a worker, where nobody was awake. initial-exec: no call, no allocation. */
+struct rousing {
+	const struct process_executor *p;
+	uint64_t tail, at;
+	bool cold;
+};
+static __thread struct rousing rousing __attribute__((__tls_model__("initial-exec")));
+
+void crew__roused(const struct process_executor *p, uint64_t tail)
+{
+	uint64_t now = crew__now();
+
+	rousing = (struct rousing){ p, tail, now, now - rousing.at > COLD_NS };
+}
+
+/* Have we woken a worker for this very ticket, and is it still on its way? */
+static bool is_roused(const struct process_executor *p, uint64_t ticket)
+{
+	return rousing.tail == ticket + 1 && rousing.p == p && ck_pr_load_64(&p->ring.rw->head) == ticket;
+}
+
 static bool spin(struct process_executor *p, crew_future *f, uint64_t ticket, uint64_t deadline)
 {
 	uint64_t end = 0, now;
@@ -140,6 +165,10 @@ static void wake_for(struct process_executor *p, uint64_t ticket)
 
 	if (head >= tail || !crew__ring_any(p->ring.rw->parked, &p->ring))
 		return;
+	if (is_roused(p, ticket)) {
+		rousing.tail = 0; /* for once: it may have been stopped */
+		return;
+	}
 	if (head <= ticket || crew__ring_awake(&p->ring) == 0 || (tail - head) * ck_pr_load_32(&p->ring.rw->average) > WORTH_NS)
 		crew__ring_wake_one(&p->ring);
 }
@@ -194,7 +223,7 @@ int crew__process_wait(crew_executor *ex, crew_future *f, uint64_t deadline)
 
 	if (ticket == 0)
 		sleep_on_state(f, deadline);
-	else if (!spin(p, f, ticket, deadline))
+	else if ((rousing.cold && is_roused(p, ticket)) || !spin(p, f, ticket, deadline))
 		sleep_on_claim(p, f, ticket, deadline);
 	else
 		return 0;

@@ -308,6 +308,7 @@ static void park(struct worker *w, uint32_t *turns)
 {
 	struct rw *rw = w->ring->rw;
 	uint32_t bell = ck_pr_load_32(&w->report->bell);
+	uint64_t began;
 
 	ck_pr_fence_load();
 	set_bit(rw->parked, w);
@@ -316,7 +317,9 @@ static void park(struct worker *w, uint32_t *turns)
 		ring_parked_engine(w); /* we are idle: pairs with the barrier in announce (offer.c) */
 	if (load_acquire_64(&w->ring->pub->tail) <= ck_pr_load_64(&rw->head) && !ck_pr_load_32(&w->ring->pub->stop) &&
 	    (!has_errands(w->executor) || ck_pr_load_32(&w->orders->replied) == w->replied)) {
+		began = crew__now();
 		crew__futex_wait(&w->report->bell, bell, lookout(w, *turns), true); /* woken by crew__ring_bell */
+		w->cold = crew__now() - began > COLD_NS;
 		*turns = ck_pr_load_32(&w->report->bell) == bell ? *turns + 1 : 0;
 	}
 	clear_bit(rw->parked, w);
@@ -348,8 +351,9 @@ static void work(struct worker *w)
 		}
 		if (ck_pr_load_32(&w->ring->pub->stop))
 			return;
-		if (cpu_is_free(w) && spin(w))
+		if (!w->cold && cpu_is_free(w) && spin(w)) /* the cold rule, see process_wait.c: whom we woke may be queued on this CPU */
 			continue;
+		w->cold = false;
 		tell_hunger(w);
 		park(w, &turns);
 	}

@@ -51,6 +51,7 @@ struct worker {
 	struct worker_executor *executor; /* what its tasks submit to */
 	void *stack; /* where its own begins, if it has one */
 	uint32_t replied; /* orders.replied when it last looked after its errands */
+	bool cold;	  /* it has been woken from a long sleep, and has not been out of work since */
 };
 
 static inline void ring_engine(const struct worker *w)

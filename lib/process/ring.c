@@ -150,25 +150,25 @@ bool crew__ring_wake_one(struct ring *r)
 	return false;
 }
 
-void crew__ring_published(struct ring *r, uint64_t tail)
+bool crew__ring_published(struct ring *r, uint64_t tail)
 {
 	uint32_t awake, average;
 	uint64_t head;
 
 	if (likely(!crew__ring_any(r->rw->parked, r)))
-		return;
+		return false;
 	awake = crew__ring_awake(r);
 	if (awake) {
 		average = ck_pr_load_32(&r->rw->average);
 		if (average >= TINY_NS) {
 			if (crew__ring_any(r->rw->searching, r))
-				return;
+				return false;
 		} else if ((tail & 15) || awake >= r->geometry.cpus) {
-			return;
+			return false;
 		}
 		head = ck_pr_load_64(&r->rw->head);
 		if (head >= tail || (average < TINY_NS && (tail - head) * average < (uint64_t)WORTH_NS * awake))
-			return;
+			return false;
 	}
-	crew__ring_wake_one(r);
+	return crew__ring_wake_one(r) && awake == 0;
 }

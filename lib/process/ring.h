@@ -238,8 +238,9 @@ void crew__ring_attach(struct ring *ring, const struct geometry *geometry, void 
 /* Wake one parked worker, if there is one. Any process: should it die half-way, the parent finds out (bury, sweep). */
 bool crew__ring_wake_one(struct ring *ring);
 
-/* After publishing up to `tail`: is it worth waking somebody? The tail must be visible (a full barrier before). */
-void crew__ring_published(struct ring *ring, uint64_t tail);
+/* After publishing up to `tail`: is it worth waking somebody? The tail must be visible (a full barrier before). True: nobody was awake, and now
+   somebody will be. */
+bool crew__ring_published(struct ring *ring, uint64_t tail);
 
 /* How many workers are neither parked nor blocked. */
 uint32_t crew__ring_awake(const struct ring *ring);
@@ -249,6 +250,7 @@ void crew__ring_bell(struct ring *ring, uint32_t worker);
 
 enum {
 	SPIN_NS = 15000, /* before a sleep: about what waking up costs */
+	COLD_NS = 300000, /* who is woken after so long is cold: likely to be queued on its waker's CPU, and not to be needed again soon */
 	TINY_NS = 5000,	 /* tasks that take less are not worth a wake of their own */
 	WORTH_NS = 20000 /* of work in the ring: worth waking one more */
 };
