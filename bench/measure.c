@@ -283,3 +283,14 @@ void measure_precise(void)
 {
 	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
 }
+
+void measure_last(int64_t ns)
+{
+	const int64_t end = measure_now() + ns, late = 500000;
+
+	measure_precise();
+	if (ns > late)
+		measure_pause(ns - late);
+	while (measure_now() < end)
+		;
+}

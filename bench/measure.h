@@ -87,6 +87,9 @@ int64_t measure_cpu_time(pid_t pid);
 void measure_pause(int64_t ns);
 void measure_precise(void);
 
+/* Take so long and hardly longer, whatever the sleeps of this machine are late by: sleep for most of it, spin for the rest. For tasks of a known length. */
+void measure_last(int64_t ns);
+
 /* A chain of n dependent multiplications that no compiler shortens: the work of a task. Returns what the caller adds up. */
 static inline uint64_t measure_spin(uint64_t x, long n)
 {

@@ -23,7 +23,7 @@
 #include "../measure.h"
 
 enum { WORKERS_MAX = 64, WINDOW_MAX = 64 };
-enum operation { INCREMENT, SLEEP_20_MS, ECHO };
+enum operation { INCREMENT, LAST_20_MS, ECHO };
 enum state { WAITING, DONE, FAILED };
 
 struct request {
@@ -101,10 +101,8 @@ static void echo(int fd, uint64_t n)
 
 static int64_t perform(const struct request *r)
 {
-	if (r->operation == SLEEP_20_MS) {
-		measure_precise();
-		measure_pause(20 * 1000000);
-	}
+	if (r->operation == LAST_20_MS)
+		measure_last(20 * 1000000);
 	return r->x + 1;
 }
 
@@ -439,7 +437,7 @@ static void ask_crash(const struct measure_options *o)
 
 		reset();
 		for (long i = 0; i < n; i++)
-			submit(SLEEP_20_MS, i);
+			submit(LAST_20_MS, i);
 		while (finished < submitted) {
 			if (victim && measure_now() - begin > 185 * INT64_C(1000000)) {
 				measure_pause(begin + 190 * INT64_C(1000000) - measure_now());
