@@ -394,11 +394,26 @@ static __attribute__((__noinline__)) int take_any(crew_future *f, void *y, size_
 	return rc;
 }
 
+/*
+ * Of a task without options that has not started: this thread runs it, if it may. A worker that joins what it submitted itself comes here;
+ * crew__await() would come to the same.
+ */
+static __attribute__((__noinline__)) int take_by_helping(crew_future *f, void *y, size_t size, int type)
+{
+	uintptr_t about = (uintptr_t)load_acquire_ptr((void *const *)&f->about);
+	crew_executor *ex = executor_of(f);
+
+	if (phase_of(load_acquire_32(&f->state)) == PHASE_PENDING && about && !(about & 1) && ex && ex->ops->help && !ex->ops->refresh &&
+	    ex->ops->help(ex, f) && take_common(f, y, size, type))
+		return 0;
+	return take_any(f, y, size, type, NULL);
+}
+
 int crew_future_take(crew_future *f, void *y, size_t size, int type, crew_error *err)
 {
-	if (likely(!err && crew__in_slab(f) && slab_of(f)->generation == crew__fork_generation && take_common(f, y, size, type)))
-		return 0;
-	return take_any(f, y, size, type, err);
+	if (unlikely(err || !crew__in_slab(f) || slab_of(f)->generation != crew__fork_generation))
+		return take_any(f, y, size, type, err);
+	return likely(take_common(f, y, size, type)) ? 0 : take_by_helping(f, y, size, type);
 }
 
 /* ---- being told ---- */

@@ -95,9 +95,11 @@ void crew__context_init(struct context *c, crew_executor *ex, int worker)
 void crew__context_fini(struct context *c)
 {
 	crew__context = c->outer;
-	crew__error_free(c->raised);
+	if (unlikely(c->raised))
+		crew__error_free(c->raised);
 	c->raised = NULL;
-	crew__blocks_free(c);
+	if (unlikely(c->blocks))
+		crew__blocks_free(c);
 }
 
 /* ---- raising ---- */

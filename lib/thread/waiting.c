@@ -188,21 +188,25 @@ static void run_in_worker(struct thread_worker *w, crew_future *f)
 	w->enclosing = outer;
 }
 
-/* Is there too little stack left to run a task on? Asked for at the first nested run: it costs a malloc. */
-static bool too_deep(struct thread_worker *w)
+/* Below which address this thread runs no task inside another. It costs a malloc, once. False: unknown. */
+static __attribute__((__noinline__)) bool find_floor(struct thread_worker *w)
 {
 	pthread_attr_t attributes;
 	void *low = NULL;
 	size_t size = 0;
 
-	if (!w->stack_floor) {
-		if (pthread_getattr_np(pthread_self(), &attributes))
-			return false;
-		pthread_attr_getstack(&attributes, &low, &size);
-		pthread_attr_destroy(&attributes);
-		w->stack_floor = (char *)low + size / 16 + STACK_RESERVE;
-	}
-	return (char *)__builtin_frame_address(0) < w->stack_floor;
+	if (pthread_getattr_np(pthread_self(), &attributes))
+		return false;
+	pthread_attr_getstack(&attributes, &low, &size);
+	pthread_attr_destroy(&attributes);
+	w->stack_floor = (char *)low + size / 16 + STACK_RESERVE;
+	return true;
+}
+
+/* Is there too little stack left to run a task on? */
+static bool too_deep(struct thread_worker *w)
+{
+	return (likely(w->stack_floor) || find_floor(w)) && (char *)__builtin_frame_address(0) < w->stack_floor;
 }
 
 bool crew__threads_help(crew_executor *ex, crew_future *f)
