@@ -296,16 +296,16 @@ void crew__bury(struct process_executor *p, uint32_t worker, struct cause cause)
 	batch.n = 0;
 	crew__output_detach(p, worker);
 	crew__errands_bury(p, worker, phase_of_worker(p, worker) == WORKER_RETIRED);
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	do { /* its futures are done before its place is seen to be free */
 		more = bury_entries(p, worker, cause, &batch);
-		pthread_mutex_unlock(&p->lock);
+		latch_release(&p->lock);
 		crew__deliver(p, &batch);
-		pthread_mutex_lock(&p->lock);
+		latch_take(&p->lock);
 	} while (more);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	crew__doom_end(p, worker);
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	closing = p->closing;
 	called_for = closing || p->failed || seat->condemned || phase_of_worker(p, worker) == WORKER_RETIRED;
 	p->workers_lost += !called_for;
@@ -317,7 +317,7 @@ void crew__bury(struct process_executor *p, uint32_t worker, struct cause cause)
 	crew__pump(p, &batch, BATCH_ITEMS);
 	ck_pr_inc_32(&p->settled_signal); /* a shutdown may wait for this death */
 	crew__futex_wake(&p->settled_signal, INT_MAX, false);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	crew__deliver(p, &batch);
 	if (!closing)
 		crew__wake_workers(p);
@@ -381,10 +381,10 @@ void crew__give_up(struct process_executor *p, int code, const char *output, con
 	crew__executor_break_with(&p->base, &why);
 	batch.n = 0;
 	while (more) {
-		pthread_mutex_lock(&p->lock);
+		latch_take(&p->lock);
 		p->failed = true;
 		more = fail_entries(p, &why, &batch) || fail_backlog(p, &why, &batch);
-		pthread_mutex_unlock(&p->lock);
+		latch_release(&p->lock);
 		crew__deliver(p, &batch);
 	}
 }
@@ -440,11 +440,11 @@ static void sweep_seats(struct process_executor *p)
 	for (uint32_t i = 0; i < p->ring.geometry.workers; i++) {
 		bool overdue;
 
-		pthread_mutex_lock(&p->lock);
+		latch_take(&p->lock);
 		if (p->seats[i].state == SEAT_EMPTY)
 			replace(p, i);
 		overdue = p->seats[i].state == SEAT_DYING && crew__now() >= p->seats[i].dying_until;
-		pthread_mutex_unlock(&p->lock);
+		latch_release(&p->lock);
 		if (overdue)
 			crew__bury(p, i, (struct cause){ 0 });
 	}
@@ -459,7 +459,7 @@ void crew__sweep(struct process_executor *p)
 	batch.n = 0;
 	crew__check_births(p);
 	sweep_seats(p);
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	head = load_acquire_64(&p->ring.rw->head);
 	if (head > p->tail || head < p->head_seen) {
 		repair_head(p, head);
@@ -470,15 +470,15 @@ void crew__sweep(struct process_executor *p)
 	p->swept_head = head;
 	for (uint32_t i = 0; i < p->ring.geometry.slots && p->outstanding; i++) {
 		if (batch.n == BATCH_ITEMS) {
-			pthread_mutex_unlock(&p->lock);
+			latch_release(&p->lock);
 			crew__deliver(p, &batch);
-			pthread_mutex_lock(&p->lock);
+			latch_take(&p->lock);
 		}
 		if (p->entries[i].f)
 			sweep_entry(p, &p->entries[i], head, repaired, &batch);
 	}
 	crew__pump(p, &batch, BATCH_ITEMS);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	crew__deliver(p, &batch);
 	if (stuck || repaired)
 		crew__wake_workers(p);

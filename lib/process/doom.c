@@ -106,17 +106,17 @@ static struct pins *release(struct process_executor *p, struct entry *e)
 
 void crew__doom_end(struct process_executor *p, uint32_t worker)
 {
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	for (uint32_t i = 0; i < p->ring.geometry.slots && p->seats[worker].doomed; i++) {
 		struct pins *pins = p->entries[i].doomed == worker + 1 ? release(p, &p->entries[i]) : NULL;
 
 		if (!pins)
 			continue;
-		pthread_mutex_unlock(&p->lock);
+		latch_release(&p->lock);
 		crew__shared_unpin(pins);
-		pthread_mutex_lock(&p->lock);
+		latch_take(&p->lock);
 	}
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 }
 
 /* ---- deadlines ---- */
@@ -207,9 +207,9 @@ int crew__process_kill(crew_executor *ex, crew_future *f, const char *reason, ui
 
 	if (!order)
 		return -ENOMEM;
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	rc = give_order(p, f, &order);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	free(order);
 	return rc;
 }
@@ -237,10 +237,10 @@ static bool any_dismissed(struct process_executor *p)
 {
 	bool any = false;
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
 		any |= p->seats[i].kill_at != 0 || p->seats[i].state == SEAT_DYING;
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	return any;
 }
 
@@ -265,9 +265,9 @@ void crew__kill_running(struct process_executor *p)
 
 	batch.n = 0;
 	while (more) {
-		pthread_mutex_lock(&p->lock);
+		latch_take(&p->lock);
 		more = doom_running(p, &batch);
-		pthread_mutex_unlock(&p->lock);
+		latch_release(&p->lock);
 		crew__deliver(p, &batch);
 	}
 	await_burials(p);
@@ -280,9 +280,9 @@ int crew__process_signal(crew_executor *ex, int signal)
 	struct process_executor *p = process_executor_of(ex);
 	int count = 0;
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
 		count += p->seats[i].state == SEAT_ALIVE && crew__seat_kill(p, &p->seats[i], signal) == 0;
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	return count;
 }

@@ -87,11 +87,11 @@ static void on_timer(struct process_executor *p)
 	crew__sweep(p);
 	crew__keeper_check(p);
 	settled = crew__memory_settled(p);
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	p->ticking = needs_sweep(p) || !settled;
 	if (p->ticking)
 		set_timer(p, p->outstanding && crew__ring_any(p->ring.rw->parked, &p->ring) ? TICK_FAST_MS : TICK_SLOW_MS);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 }
 
 /* ---- logs ---- */
@@ -132,7 +132,7 @@ static bool collect_logs(struct process_executor *p)
 	bool more = false, any;
 
 	batch.n = 0;
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
 		if (!read_log(p, i, &batch))
 			more |= crew__settle_all(p, &batch);
@@ -141,7 +141,7 @@ static bool collect_logs(struct process_executor *p)
 	more |= batch.n == BATCH_ITEMS;
 	any = batch.n || tail || more;
 	p->patience = p->ticking ? PATIENCE_MS : IDLE_MS;
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	if (tail)
 		crew__ring_published(&p->ring, tail);
 	crew__deliver(p, &batch);
@@ -187,7 +187,7 @@ void crew__news(struct process_executor *p, const struct news *news, struct birt
 	struct seat *seat = &p->seats[news->worker < p->ring.geometry.workers ? news->worker : 0];
 	bool hopeless = false, known;
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	known = news->worker < p->ring.geometry.workers && seat->incarnation == news->incarnation;
 	if (known && news->kind == WORKER_BORN && seat->state == SEAT_ASKED && is_complete(p, birth)) {
 		admit(p, news->worker, news->pid, birth);
@@ -200,7 +200,7 @@ void crew__news(struct process_executor *p, const struct news *news, struct birt
 		hopeless = unborn(p, news->worker) && !p->closing;
 		crew__keep_ticking(p);
 	}
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	if (birth->pidfd >= 0)
 		close(birth->pidfd);
 	if (birth->output >= 0)
@@ -216,7 +216,7 @@ static void on_death(struct process_executor *p, uint32_t worker)
 {
 	struct pollfd dead;
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	dead = (struct pollfd){ p->seats[worker].pidfd, POLLIN, 0 };
 	if (p->seats[worker].state == SEAT_ALIVE && poll(&dead, 1, 0) == 1) {
 		p->seats[worker].state = SEAT_DYING;
@@ -224,7 +224,7 @@ static void on_death(struct process_executor *p, uint32_t worker)
 		p->seats[worker].dying_until = crew__now() + OBITUARY_MS * MS_TO_NS;
 		crew__keep_ticking(p);
 	}
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 }
 
 static void on_zygote(struct process_executor *p)

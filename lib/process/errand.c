@@ -143,7 +143,7 @@ static void came_back(crew_future *f, void *arg)
 	struct errand_cell *cell = cell_of(p, e->worker, e->cell);
 
 	put_outcome(p, &said, f);
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	e->over = true;
 	e->f = NULL;
 	if (e->dead) {
@@ -158,7 +158,7 @@ static void came_back(crew_future *f, void *arg)
 		store_release_32(&reply->word, errand_word(e->number, REPLY_DONE)); /* pairs with reply_state (offer.c) */
 		tell(p, e->worker);
 	}
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 }
 
 /* ---- taking ---- */
@@ -170,10 +170,10 @@ static const crew_task *named_by(struct process_executor *p, const struct errand
 
 	if (request->task == TASKS_MAX)
 		return crew__identified(&request->identity);
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	if (request->task < p->tasks.count)
 		task = p->tasks.by_number[request->task];
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	return task;
 }
 
@@ -240,10 +240,10 @@ static crew_future *future_new(struct process_executor *p, struct errand *e, con
 		a->foreign = true;
 	}
 	e->cb = (struct callback){ .fn = came_back, .arg = e, .embedded = true };
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	e->over = e->dead = false;
 	e->f = f;
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	if (a && crew__subscribe(f, &e->cb) == 0) {
 		ck_pr_store_64(&port->submitted, port->submitted + 1);
 		return f;
@@ -259,9 +259,9 @@ static bool undo(struct process_executor *p, struct errand *e, crew_future *f)
 	bool ours = crew__claim_as(f, STATE_HELD);
 
 	if (ours) {
-		pthread_mutex_lock(&p->lock);
+		latch_take(&p->lock);
 		e->dead = true; /* nobody is told */
-		pthread_mutex_unlock(&p->lock);
+		latch_release(&p->lock);
 		crew__cancelled(f, NULL);
 	}
 	crew__release(f);
@@ -276,7 +276,7 @@ static bool place(struct process_executor *p, struct errand *e, crew_future *f, 
 	uint64_t ticket;
 
 	batch.n = 0;
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	ticket = crew__take_in_errand(p, f, job, e->worker * ERRANDS + e->cell + 1, &batch);
 	if (ticket) {
 		ck_pr_store_64(&reply->ticket, ticket);
@@ -284,7 +284,7 @@ static bool place(struct process_executor *p, struct errand *e, crew_future *f, 
 		store_release_32(&reply->word, errand_word(e->number, REPLY_PLACED)); /* pairs with reply_state (offer.c) */
 		tell(p, e->worker);
 	}
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	crew__deliver(p, &batch);
 	return ticket != 0;
 }
@@ -345,7 +345,7 @@ static struct errand *errand_for(struct process_executor *p, uint32_t worker, ui
 {
 	struct errand_cell *c = cell_of(p, worker, cell);
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	if (c->errand && load_acquire_32(&c->errand->cb.phase) != CALLBACK_DONE) { /* its completer has told, and is not quite done with it */
 		free_dead(p);
 		c->errand->next = p->dead_errands;
@@ -356,7 +356,7 @@ static struct errand *errand_for(struct process_executor *p, uint32_t worker, ui
 		c->errand->over = true; /* until it has a future */
 		c->errand->cb.phase = CALLBACK_DONE;
 	}
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	if (c->errand) {
 		c->errand->p = p;
 		c->errand->worker = worker;
@@ -381,14 +381,14 @@ static bool take(struct process_executor *p, uint32_t worker, uint32_t cell, uin
 		crew__ring_wake_one(&p->ring);
 		return true;
 	}
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	e->over = true; /* it never had a future, or has none any more */
 	ck_pr_store_32(&e->cb.phase, CALLBACK_DONE);
 	if (rc == CREW_EPROTO)
 		crew__condemn(p, worker, CREW_EPROTO);
 	(void)ck_pr_cas_32(place, taken, errand_word(number, rc == -EAGAIN ? ERRAND_OFFERED : ERRAND_REFUSED));
 	tell(p, worker);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	return false;
 }
 
@@ -481,7 +481,7 @@ void crew__errands_room(struct process_executor *p, uint32_t worker)
 	struct errand_reply *reply;
 	struct errand_cell *c;
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	reclaim(p, worker);
 	if (asked != orders->room_granted && cell < ERRANDS) {
 		c = cell_of(p, worker, cell);
@@ -493,7 +493,7 @@ void crew__errands_room(struct process_executor *p, uint32_t worker)
 		store_release_32(&orders->room_granted, asked); /* pairs with the load in ask_for_room (offer.c) */
 		crew__futex_wake(&orders->room_granted, INT_MAX, true);
 	}
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 }
 
 /* ---- in the ring ---- */
@@ -544,14 +544,14 @@ void crew__errands_bury(struct process_executor *p, uint32_t worker, bool in_ord
 	crew_future *fs[ERRANDS];
 	uint32_t n;
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	free_dead(p);
 #ifndef CREW_FAULT_NO_ERRAND_BURIAL
 	n = clear_cells(p, worker, fs);
 #else
 	n = 0;
 #endif
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	for (uint32_t i = 0; i < n; i++) {
 		if (!in_order)
 			crew__cancel(fs[i], "the worker of the task that submitted it died");

@@ -33,7 +33,7 @@ void crew__grant_let_go(struct process_executor *p, struct grant *grant)
 {
 	struct seat *seat = &p->seats[grant->worker];
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	if (grant->incarnation == seat->incarnation) {
 		struct orders *orders = &p->ring.orders[grant->worker];
 
@@ -42,7 +42,7 @@ void crew__grant_let_go(struct process_executor *p, struct grant *grant)
 	grant->readers--;
 	if (grant->orphan)
 		crew__grant_drop(p, grant);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 }
 
 static struct grant *grant_new(struct process_executor *p, uint32_t worker)
@@ -131,7 +131,7 @@ static void settle_worker(struct process_executor *p, uint32_t worker, uint32_t 
 	do {
 		batch.n = 0;
 		full = false;
-		pthread_mutex_lock(&p->lock);
+		latch_take(&p->lock);
 		for (uint32_t i = 0; i < p->ring.geometry.slots && !full; i++) {
 			struct entry *e = &p->entries[i];
 
@@ -142,7 +142,7 @@ static void settle_worker(struct process_executor *p, uint32_t worker, uint32_t 
 		}
 		if (!full)
 			give_up(p, &p->seats[worker], wanted);
-		pthread_mutex_unlock(&p->lock);
+		latch_release(&p->lock);
 		crew__deliver(p, &batch);
 	} while (full);
 }
@@ -161,7 +161,7 @@ static void hand_over(struct process_executor *p, uint32_t worker, uint32_t inca
 	struct seat *seat = &p->seats[worker];
 	bool there;
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	there = seat->incarnation == incarnation && seat->state == SEAT_ALIVE;
 	if (there && a->wanted == WANT_GRANT) {
 		seat->grant = a->grant;
@@ -179,7 +179,7 @@ static void hand_over(struct process_executor *p, uint32_t worker, uint32_t inca
 		store_release_32(&orders->granted, a->asked); /* pairs with the load in ask (rooms.c) */
 		crew__futex_wake(&orders->granted, 1, true);
 	}
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 }
 
 static void answer_request(struct process_executor *p, uint32_t worker)
@@ -191,9 +191,9 @@ static void answer_request(struct process_executor *p, uint32_t worker)
 
 	if (a.wanted > WANT_GRANT)
 		a.wanted = WANT_GRANT;
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	incarnation = p->seats[worker].incarnation;
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	if (a.asked == p->ring.orders[worker].granted)
 		return;
 	settle_worker(p, worker, a.wanted);
@@ -230,11 +230,11 @@ bool crew__answer_requests(struct process_executor *p)
    to its own: that stays until then. */
 static void recall(struct process_executor *p)
 {
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	for (uint32_t i = 0; i < p->ring.geometry.workers && p->outstanding == 0; i++)
 		if (p->seats[i].state == SEAT_ALIVE && !p->seats[i].condemned && !p->seats[i].doomed)
 			crew__grants_drop(p, i);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 }
 
 /* A second after memory was last taken the arenas give back what they keep for next time, and from then on at once whatever they get. Until then

@@ -366,11 +366,11 @@ int crew__process_submit(crew_executor *ex, struct port *base, crew_future *f, c
 	rc = pack_into(p, &job, task, arguments);
 	if (unlikely(rc))
 		return rc;
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	rc = take_in(p, f, &job, &batch, &tail);
 	if (unlikely(rc == 0 && tail == 0 && ++port->backlogged % 16 == 0) && crew__pump(p, &batch, BATCH_ITEMS))
 		tail = p->tail;
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	if (unlikely(rc) && (job.flags & JOB_EXTENT))
 		crew__free_extent(p, job.payload);
 	if (unlikely(rc == CREW_EBROKEN && ck_pr_load_32(&p->deprived)))

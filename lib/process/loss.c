@@ -71,11 +71,11 @@ void crew__abandon(struct process_executor *p)
 	struct batch batch;
 	bool more = true;
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	if (p->abandoned)
 		more = false;
 	p->abandoned = true;
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	if (!more)
 		return;
 	ck_pr_store_32(&p->ring.pub->stop, 1);
@@ -84,11 +84,11 @@ void crew__abandon(struct process_executor *p)
 	crew__give_up(p, CREW_EBROKEN, NULL, WHY);
 	batch.n = 0;
 	while (more) {
-		pthread_mutex_lock(&p->lock);
+		latch_take(&p->lock);
 		more = fail_running(p, &batch);
 		if (!more)
 			empty_seats(p);
-		pthread_mutex_unlock(&p->lock);
+		latch_release(&p->lock);
 		crew__deliver(p, &batch);
 	}
 	ck_pr_inc_32(&p->settled_signal); /* whoever waits for deaths waits in vain */

@@ -145,12 +145,12 @@ static void keep_tail(struct process_executor *p, struct outlet *outlet, const u
 		bytes += n - sizeof outlet->tail;
 		n = sizeof outlet->tail;
 	}
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	over = outlet->size + n > sizeof outlet->tail ? outlet->size + n - sizeof outlet->tail : 0;
 	memmove(outlet->tail, outlet->tail + over, outlet->size - over);
 	memcpy(outlet->tail + outlet->size - over, bytes, n);
 	outlet->size += (uint32_t)(n - over);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 }
 
 /* Up to `most` bytes, which go on. 0: there are none; -1: nobody will write any more. outlet NULL: an orphan's. */

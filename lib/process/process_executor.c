@@ -194,7 +194,6 @@ static void free_all(struct process_executor *p)
 	crew__table_free(p->entries, p->ring.geometry.slots, sizeof *p->entries);
 	free(p->seats), free(p->seat_of);
 	pthread_mutex_destroy(&p->succession);
-	pthread_mutex_destroy(&p->lock);
 }
 
 static crew_executor *failed(struct process_executor *p, int rc, const char *what)
@@ -231,7 +230,6 @@ static struct process_executor *executor_new(const char *name)
 		p->mappings[i] = MAPPING_NULL;
 	p->timetable.armed = NEVER;
 	crew__output_init(&p->relay);
-	pthread_mutex_init(&p->lock, NULL);
 	pthread_mutex_init(&p->succession, NULL);
 	crew__callbacks_init(&p->callbacks);
 	if (crew__executor_init(&p->base, &process_ops, name)) {
@@ -309,10 +307,10 @@ static void await_zygote(struct process_executor *p)
 		return;
 	crew__zygote_ask(p->zygote.socket, ZYGOTE_QUIT, 0, 0);
 	while (crew__parcel_await(p->zygote.pidfd, (int)(p->grace / MS_TO_NS))) {
-		pthread_mutex_lock(&p->lock);
+		latch_take(&p->lock);
 		for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
 			crew__seat_kill(p, &p->seats[i], SIGKILL);
-		pthread_mutex_unlock(&p->lock);
+		latch_release(&p->lock);
 		if (crew__now() < patience)
 			crew__zygote_ask(p->zygote.socket, ZYGOTE_QUIT, 0, 0);
 		else
@@ -335,14 +333,14 @@ static void process_close(crew_executor *ex)
 {
 	struct process_executor *p = process_executor_of(ex);
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	p->closing = true;
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	ck_pr_store_32(&p->ring.pub->stop, 1);
 	ck_pr_fence_memory(); /* pairs with the barrier in park (process_worker.c) */
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	crew__roster_dismiss(p);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	crew__wake_workers(p);
 	crew__succession_close(p);
 	if (crew__deprived(p))
@@ -414,10 +412,10 @@ static pid_t process_worker_pid(crew_executor *ex, int i)
 
 	if (i < 0 || (uint32_t)i >= p->ring.geometry.active)
 		return -EINVAL;
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	if (p->seat_of[i] != NOBODY)
 		pid = p->seats[p->seat_of[i]].pid;
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	return pid;
 }
 
@@ -426,7 +424,7 @@ static void process_stats(crew_executor *ex, struct crew_stats *ret)
 	struct process_executor *p = process_executor_of(ex);
 	uint64_t running = 0, answered = 0;
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	for (uint32_t i = 0; i < p->ring.geometry.slots; i++) {
 		struct entry *e = &p->entries[i];
 		uint64_t word = ck_pr_load_64(ring_claim(&p->ring, e->ticket));
@@ -445,7 +443,7 @@ static void process_stats(crew_executor *ex, struct crew_stats *ret)
 		ret->workers += p->seats[i].state == SEAT_ALIVE && p->seats[i].number != NOBODY;
 	ret->lost = p->lost;
 	ret->workers_lost = p->workers_lost;
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 }
 
 /* ---- shared blocks ---- */
@@ -460,9 +458,9 @@ static void *process_shared_alloc(crew_executor *ex, size_t n)
 		errno = -rc;
 		return NULL;
 	}
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	crew__keep_ticking(p); /* what is freed later is kept for a while, and then not */
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	memset(p->ring.blocks + offset, 0, n);
 	return p->ring.blocks + offset;
 }

@@ -15,6 +15,7 @@
 #ifndef CREW_LIB_PROCESS_EXECUTOR_H
 #define CREW_LIB_PROCESS_EXECUTOR_H
 
+#include "base/latch.h"
 #include "core/executor_ops.h"
 #include "process/arena.h"
 #include "process/result_store.h"
@@ -231,7 +232,7 @@ struct process_executor {
 	uint32_t zygotes_lost; /* since a worker last got ready */
 	uint32_t silent;       /* workers in a row that did not come as far as crew_init() */
 	/* guarded by lock */
-	pthread_mutex_t lock CREW__ALIGNED;
+	struct latch lock CREW__ALIGNED;
 	uint64_t tail;	    /* the next ticket */
 	uint64_t head_seen; /* rw->head as last read and believed */
 	struct entry *entries;

@@ -66,7 +66,7 @@ void crew__process_refresh(crew_executor *ex, crew_future *f)
 	struct entry *e;
 
 	batch.n = 0;
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	e = crew__entry_of(p, f);
 	if (e && ring_answered(&p->ring, e->ticket)) {
 		tail = collect(p, e, &batch);
@@ -75,7 +75,7 @@ void crew__process_refresh(crew_executor *ex, crew_future *f)
 		if (word_is_of(word, e->ticket) && word_status(word) == WORD_RUNNING)
 			crew__mark_running(f);
 	}
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	carry_out(p, tail, &batch);
 }
 
@@ -106,7 +106,7 @@ static uint64_t locate(struct process_executor *p, crew_future *f)
 	struct entry *e;
 
 	batch.n = 0;
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	if (crew__backlog_find(&p->backlog, f) && crew__pump(p, &batch, BATCH_ITEMS))
 		tail = p->tail;
 	e = crew__entry_of(p, f);
@@ -114,7 +114,7 @@ static uint64_t locate(struct process_executor *p, crew_future *f)
 		ticket = e->ticket;
 	else
 		mark_sleeper(f);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	carry_out(p, tail, &batch);
 	return ticket;
 }
@@ -195,14 +195,14 @@ static void sleep_on_claim(struct process_executor *p, crew_future *f, uint64_t 
 	struct entry *e;
 	uint32_t value;
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	e = crew__entry_of(p, f);
 	if (!e || e->ticket != ticket) {
-		pthread_mutex_unlock(&p->lock);
+		latch_release(&p->lock);
 		return;
 	}
 	e->waiters++; /* the slot stays what it is until we leave */
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	value = set_wait(p, ticket);
 	if (value) {
 		ck_pr_inc_32(&p->ring.pub->sleeps);
@@ -211,9 +211,9 @@ static void sleep_on_claim(struct process_executor *p, crew_future *f, uint64_t 
 		crew__futex_wait(word_futex(ring_claim(&p->ring, ticket)), value, slice(deadline), true); /* woken by finish, take_out, bury */
 		ck_pr_dec_32(&p->ring.pub->sleepers);
 	}
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	e->waiters--;
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 }
 
 int crew__process_wait(crew_executor *ex, crew_future *f, uint64_t deadline)
@@ -259,13 +259,13 @@ void crew__process_watch(crew_executor *ex, crew_future *f)
 	struct entry *e;
 
 	batch.n = 0;
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	e = crew__entry_of(p, f); /* in the backlog its state is looked at when it is placed */
 	if (e)
 		set_note(p, e->ticket);
 	if (e && ring_answered(&p->ring, e->ticket)) /* too late for the note, perhaps */
 		tail = collect(p, e, &batch);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	carry_out(p, tail, &batch);
 }
 
@@ -303,7 +303,7 @@ int crew__process_cancel(crew_executor *ex, crew_future *f)
 	int rc = 0;
 
 	batch.n = 0;
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	e = crew__entry_of(p, f);
 	w = e ? NULL : crew__backlog_find(&p->backlog, f);
 	if (w) {
@@ -322,7 +322,7 @@ int crew__process_cancel(crew_executor *ex, crew_future *f)
 		crew__take_marked(f, STATE_REVOKED);
 	else if (!e && !w) /* not here: not submitted yet, or being completed by who took it out */
 		rc = crew__take_marked(f, STATE_REVOKED) ? 1 : -EALREADY;
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	carry_out(p, tail, &batch);
 	return rc;
 }
@@ -361,26 +361,26 @@ static bool drain(struct process_executor *p, uint64_t deadline, bool everything
 	bool more;
 
 	batch.n = 0;
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	epochs = begin_drain(p);
 	while ((epochs = still(p, everything ? ALL_EPOCHS : epochs))) {
 		signal = load_acquire_32(&p->settled_signal);
 		more = crew__settle_all(p, &batch);
 		tail = crew__pump(p, &batch, p->ring.geometry.slots) ? p->tail : 0;
 		more |= batch.n > 0;
-		pthread_mutex_unlock(&p->lock);
+		latch_release(&p->lock);
 		carry_out(p, tail, &batch);
 		if (!more && crew__now() < deadline)
 			crew__futex_wait(&p->settled_signal, signal, slice(deadline), false); /* woken by crew__settle_gone */
 		if (!more && unlikely(crew__deprived(p)))
 			crew__abandon(p);
-		pthread_mutex_lock(&p->lock);
+		latch_take(&p->lock);
 		if (deadline != NEVER && crew__now() >= deadline && (epochs = still(p, everything ? ALL_EPOCHS : epochs)))
 			break;
 	}
 	p->drainers--;
 	crew__tell_hunger(p);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	return epochs == 0;
 }
 

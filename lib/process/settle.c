@@ -512,9 +512,9 @@ void crew__deliver(struct process_executor *p, struct batch *batch)
 		else
 			fail(p, s->f, s->error);
 	}
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	for (uint32_t i = 0; i < batch->n; i++) /* not before they are done: drainers trust it */
 		crew__settle_gone(p, batch->item[i].epoch);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	batch->n = 0;
 }

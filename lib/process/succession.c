@@ -44,9 +44,9 @@ static bool begin(struct process_executor *p)
 	bool mine;
 
 	pthread_mutex_lock(&p->succession);
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	mine = !p->closing;
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	if (!mine)
 		pthread_mutex_unlock(&p->succession);
 	return mine;
@@ -56,9 +56,9 @@ void crew__keeper_soon(struct process_executor *p)
 {
 	if (p->plan.start != CREW_START_FORK)
 		return;
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	crew__keep_ticking(p);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 }
 
 void crew__keeper_check(struct process_executor *p)
@@ -129,7 +129,7 @@ static void renumber(struct process_executor *p)
 {
 	uint32_t latest = 0;
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	for (uint32_t i = 0; i < p->ring.geometry.workers; i++)
 		latest = p->seats[i].incarnation > latest ? p->seats[i].incarnation : latest;
 	for (uint32_t i = 0; i < p->ring.geometry.workers; i++) {
@@ -138,7 +138,7 @@ static void renumber(struct process_executor *p)
 		p->seats[i].state = SEAT_ASKED; /* without a number: all were buried */
 	}
 	p->plan.incarnation = latest + 1;
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 }
 
 static bool any_ready(struct process_executor *p)
@@ -231,7 +231,7 @@ void crew__check_births(struct process_executor *p)
 
 	if (now < silence)
 		return;
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	if (p->plan.start == CREW_START_SPAWN)
 		hopeless = kill_silent(p, long_ago);
 	for (uint32_t i = 0; i < p->ring.geometry.workers && !p->closing; i++)
@@ -239,7 +239,7 @@ void crew__check_births(struct process_executor *p)
 			syscall(SYS_pidfd_send_signal, p->zygote.pidfd, SIGKILL, NULL, 0); /* what follows is its death's business */
 			break;
 		}
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	if (hopeless)
 		crew__give_up(p, CREW_EBROKEN, NULL, "%d workers in a row were executed and did not come to crew_init() within %g s", STRIKES, (double)silence / 1e9);
 }

@@ -99,11 +99,11 @@ static bool find(struct process_executor *p, const crew_task *task, uint32_t *re
 	struct task_slot *slot;
 	bool found;
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	slot = slot_for(&p->tasks, task);
 	found = slot->task != NULL;
 	*ret = slot->number;
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	return found;
 }
 
@@ -148,9 +148,9 @@ int crew__task_number(struct process_executor *p, const crew_task *task, uint32_
 	if (rc)
 		return rc;
 	hold = crew__identity_hold(&file);
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	rc = enter(p, task, &id, &file, &hold, ret);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	if (hold)
 		dlclose(hold);
 	return rc;

@@ -190,14 +190,14 @@ void crew__timetable_run(struct process_executor *p)
 	(void)!read(p->alarm, &count, sizeof count);
 	batch.n = 0;
 	while (more) {
-		pthread_mutex_lock(&p->lock);
+		latch_take(&p->lock);
 		p->timetable.armed = NEVER;
 		more = !keep_those_due(p, now, &batch);
 		if (!more)
 			arm(p);
 		if (!more && p->backlog.count && crew__pump(p, &batch, BATCH_ITEMS))
 			tail = p->tail;
-		pthread_mutex_unlock(&p->lock);
+		latch_release(&p->lock);
 		crew__deliver(p, &batch);
 	}
 	if (tail)

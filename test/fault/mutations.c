@@ -290,16 +290,16 @@ static void bury(struct scene *s, uint32_t worker)
 	int64_t limit = test_now_ms() + PATIENCE_MS;
 	uint32_t incarnation;
 
-	pthread_mutex_lock(&s->p->lock);
+	latch_take(&s->p->lock);
 	incarnation = seat->incarnation;
 	crew__seat_kill(s->p, seat, SIGKILL);
 	for (bool there = seat->state == SEAT_ALIVE; there && seat->incarnation == incarnation;) {
-		pthread_mutex_unlock(&s->p->lock);
+		latch_release(&s->p->lock);
 		CHECK(test_now_ms() < limit);
 		sched_yield();
-		pthread_mutex_lock(&s->p->lock);
+		latch_take(&s->p->lock);
 	}
-	pthread_mutex_unlock(&s->p->lock);
+	latch_release(&s->p->lock);
 	s->buried++;
 }
 
@@ -335,7 +335,7 @@ static void heal(struct scene *s)
 {
 	struct process_executor *p = s->p;
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	for (uint32_t i = 0; i < p->ring.geometry.slots; i++) {
 		struct entry *e = &p->entries[i];
 
@@ -346,7 +346,7 @@ static void heal(struct scene *s)
 		store_release_32(&ring_answer(&p->ring, e->ticket)->ticket, (uint32_t)e->ticket);
 	}
 	ck_pr_store_64(&p->ring.rw->head, p->tail);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	be_ready(s);
 	crew__ring_engine(p);
 }

@@ -40,10 +40,10 @@ static inline void pair_stop_sweeping(crew_executor *ex)
 	struct process_executor *p = process_executor_of(ex);
 	struct itimerspec never = { 0 };
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	p->ticking = true; /* so nobody starts it */
 	timerfd_settime(p->timer, 0, &never, NULL);
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 }
 
 #endif

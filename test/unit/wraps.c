@@ -30,7 +30,7 @@ static void begin_before_the_end(struct process_executor *p)
 {
 	uint64_t tail = ((uint64_t)1 << 32) - 2 * p->ring.geometry.slots;
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	p->tail = p->head_seen = p->swept_head = tail;
 	ck_pr_store_64(&p->ring.rw->head, tail);
 	ck_pr_store_64(&p->ring.pub->tail, tail);
@@ -40,16 +40,16 @@ static void begin_before_the_end(struct process_executor *p)
 		ck_pr_store_32(&p->ring.reports[i].logged, UINT32_MAX - 100);
 		ck_pr_store_32(&p->ring.reports[i].bell, UINT32_MAX - 3);
 	}
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 }
 
 static uint64_t tail_of(struct process_executor *p)
 {
 	uint64_t tail;
 
-	pthread_mutex_lock(&p->lock);
+	latch_take(&p->lock);
 	tail = p->tail;
-	pthread_mutex_unlock(&p->lock);
+	latch_release(&p->lock);
 	return tail;
 }
 
