@@ -98,43 +98,43 @@ void crew__group_forget(crew_executor *base, crew_future *f)
 	pthread_mutex_unlock(&base->mutex);
 }
 
-/* All members, each with a reference, in an array to be freed; *ret_n of them. NULL: none, or no memory (*ret_n != 0). */
-static crew_future **snapshot(struct group *g, size_t *ret_n)
+/* The member after f, the first one for NULL, with a reference; NULL: there is none. */
+static crew_future *pin_next(struct group *g, crew_future *f)
 {
-	crew_future **all = NULL;
+	crew_future *next;
+
+	lock(g);
+	next = f ? annex_of(f)->group_next : g->members;
+	while (next && !crew__pin(next)) /* it is on its way out */
+		next = annex_of(next)->group_next;
+	unlock(g);
+	return next;
+}
+
+static size_t count_members(struct group *g)
+{
 	size_t n = 0;
 
 	lock(g);
 	for (crew_future *f = g->members; f; f = annex_of(f)->group_next)
 		n++;
-	*ret_n = n;
-	if (n)
-		all = malloc(n * sizeof *all);
-	n = 0;
-	for (crew_future *f = all ? g->members : NULL; f; f = annex_of(f)->group_next)
-		if (crew__pin(f))
-			all[n++] = f;
-	if (all)
-		*ret_n = n;
 	unlock(g);
-	return all;
+	return n;
 }
 
+/* For as many as there are now: later ones stand behind them. The reference to one holds the place, for what has one stays a member; so this needs no
+   memory, and no group is taken for empty because there is none. */
 int crew__group_each(crew_executor *ex, int (*fn)(crew_future *f, void *arg), void *arg)
 {
-	crew_future **all;
-	size_t n;
+	struct group *g = group_of(ex);
+	crew_future *f = pin_next(g, NULL), *next;
 	int rc = 0;
 
-	all = snapshot(group_of(ex), &n);
-	if (!all)
-		return n ? -ENOMEM : 0;
-	for (size_t i = 0; i < n; i++) {
-		if (rc == 0)
-			rc = fn(all[i], arg);
-		crew__release(all[i]);
+	for (size_t left = count_members(g); f; f = next) {
+		rc = fn(f, arg);
+		next = rc == 0 && left-- > 1 ? pin_next(g, f) : NULL;
+		crew__release(f);
 	}
-	free(all);
 	return rc;
 }
 
