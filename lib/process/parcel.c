@@ -49,7 +49,7 @@ int crew__parcel_send(int socket, bool wait, const struct iovec *iov, size_t iov
 	}
 	while (sendmsg(socket, &message, MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)) < 0)
 		if (errno != EINTR)
-			return errno == EAGAIN || errno == ENOBUFS ? -EAGAIN : -errno;
+			return -errno;
 	return 0;
 }
 

@@ -235,13 +235,15 @@ int crew__server_ask(const struct server *server, enum crew_start how, const str
 		fds[i + 1] = request->fds[i];
 	rc = crew__parcel_send(server->socket, true, iov, 2, fds, request->fd_count + 1);
 	close(pair[1]);
+	if (rc == -EAGAIN) /* its time is up; as an answer it is the server's: there may be no more processes, and nothing is wrong with it */
+		rc = -ETIMEDOUT;
 	if (rc == 0)
 		rc = await_birth(pair[0], ret);
 	if (rc) {
 		close(pair[0]);
 		*ret = (struct child){ .pidfd = -1, .status = -1 };
 	}
-	return rc == -EAGAIN ? -ETIMEDOUT : rc == -ECONNRESET || rc == -ECONNREFUSED || rc == -ENOTCONN ? -EPIPE : rc;
+	return rc == -ECONNRESET || rc == -ECONNREFUSED || rc == -ENOTCONN ? -EPIPE : rc;
 }
 
 int crew__server_obituary(int status, bool wait, struct obituary *ret)

@@ -133,7 +133,10 @@ static void obey(struct server_loop *s)
 		return;
 	}
 	birth = bear(s, (size_t)n - sizeof s->request->head, fds, fd_count, &pidfd);
-	crew__parcel_send(fds[0], false, &(struct iovec){ &birth, sizeof birth }, 1, &pidfd, pidfd >= 0);
+	if (crew__parcel_send(fds[0], false, &(struct iovec){ &birth, sizeof birth }, 1, &pidfd, pidfd >= 0) && birth > 0) {
+		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0); /* nobody would know of it; who asked sees the end of file, and asks again */
+		birth = -EPIPE;
+	}
 	if (birth > 0)
 		s->children[s->count++] = (struct offspring){ birth, fds[0] };
 	else
