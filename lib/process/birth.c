@@ -415,13 +415,12 @@ static int launch(struct delivery *d, char *const *argv, const struct crew_exec_
 		return rc;
 	spread(d, l.stdio);
 	flush();
-	d->p->pid = crew__nursery_launch(&l);
+	d->p->pid = crew__nursery_launch(&l, &d->p->fd);
 	if (d->p->pid < 0)
 		return d->p->pid;
 	d->p->nursed = !o->detach;
 	d->p->kind = KIN_FORKED;
-	d->p->fd = crew__pidfd_of(d->p->pid);
-	return d->p->fd < 0 ? d->p->fd : 0;
+	return 0;
 }
 
 crew_process *crew_process_start_program(char *const *argv, const struct crew_exec_options *options, size_t size)

@@ -3,7 +3,7 @@
  * nursery.c: executes programs, one after the other, in a thread of its own.
  *
  *	caller ── launch ──> thread ── clone(VM, VFORK) ──> signals, limits, descriptors, death signal → exec
- *	caller <── pid, or the errno that the child wrote into memory both have ──┘
+ *	caller <── pid and pidfd, or the errno that the child wrote into memory both have ──┘
  *
  * The child borrows our memory, and the thread stands still until it has executed or given up: that is what posix_spawn() does too, which knows no
  * death signal, no limits, no niceness. The child calls the kernel and nothing else: what libc or a sanitizer would note down about it they would note
@@ -49,6 +49,7 @@ static struct {
 	/* the caller's while turn is not ORDER, the thread's while it is */
 	const struct launch *launch;
 	pid_t outcome;
+	int pidfd;
 	uint32_t turn; /* both, by turns; a futex */
 } nursery = { .gate = PTHREAD_MUTEX_INITIALIZER };
 
@@ -104,7 +105,19 @@ static int child(void *arg)
 
 /* ---- in the thread ---- */
 
-static pid_t execute(const struct launch *l)
+/* Above 2 if that can be had: it is not worth a program that runs already. */
+static int lift(int fd)
+{
+	int lifted = fd > 2 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	if (lifted < 0)
+		return fd;
+	close(fd);
+	return lifted;
+}
+
+/* Its descriptor comes with it: of no other process, whoever reaps what; where there is no room for one the program does not begin. */
+static pid_t execute(const struct launch *l, int *ret_pidfd)
 {
 	char *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	struct attempt *a = (struct attempt *)(void *)stack; /* at its far end, and shared in any case */
@@ -113,13 +126,16 @@ static pid_t execute(const struct launch *l)
 	if (stack == MAP_FAILED)
 		return -errno;
 	*a = (struct attempt){ .launch = l, .self = getpid() };
-	pid = clone(child, stack + STACK_SIZE, BORROWED_MEMORY | CLONE_VFORK | SIGCHLD, a);
+	pid = clone(child, stack + STACK_SIZE, BORROWED_MEMORY | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, a, ret_pidfd);
 	if (pid < 0)
 		pid = -errno;
 	if (pid > 0 && a->error) {
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 			; /* ECHILD: somebody was faster */
+		close(*ret_pidfd);
 		pid = -a->error;
+	} else if (pid > 0) {
+		*ret_pidfd = lift(*ret_pidfd);
 	}
 	munmap(stack, STACK_SIZE);
 	return pid;
@@ -145,7 +161,7 @@ static void *nurse(void *arg)
 {
 	pthread_setname_np(pthread_self(), "crew-nursery");
 	while (await_turn(ORDER, STOP) == ORDER) {
-		nursery.outcome = execute(nursery.launch);
+		nursery.outcome = execute(nursery.launch, &nursery.pidfd);
 		pass_turn(DONE);
 	}
 	return arg;
@@ -174,7 +190,7 @@ static void stop(void)
 	nursery.started = false;
 }
 
-pid_t crew__nursery_launch(const struct launch *launch)
+pid_t crew__nursery_launch(const struct launch *launch, int *ret_pidfd)
 {
 	pid_t pid;
 
@@ -185,6 +201,7 @@ pid_t crew__nursery_launch(const struct launch *launch)
 		pass_turn(ORDER);
 		await_turn(DONE, DONE);
 		pid = nursery.outcome;
+		*ret_pidfd = nursery.pidfd;
 	}
 	nursery.programs += pid > 0 && !launch->birth->detach;
 	stop();

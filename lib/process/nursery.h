@@ -16,8 +16,9 @@ struct launch {
 	int stdio[3]; /* -1: as ours */
 };
 
-/* Run it: the pid, or -errno of whatever went wrong up to and including the exec. One that is not detached is to be given back. Any thread. */
-pid_t crew__nursery_launch(const struct launch *launch);
+/* Run it: the pid, and its descriptor, or -errno of whatever went wrong up to and including the exec. One that is not detached is to be given back.
+   Any thread. */
+pid_t crew__nursery_launch(const struct launch *launch, int *ret_pidfd);
 void crew__nursery_release(void);
 
 void crew__nursery_forked(void); /* in the child of a fork */
