@@ -5,225 +5,20 @@
  *
  *	for each executor, for each call: k = 1, 2, … { arm · open, work, close · disarm · nothing left? }
  *
- * The linker puts the functions below between the library and libc (-Wl,--wrap). What must hold each time: an executor that could not be opened says
- * why; every future ends, with the right value or an error; an executor that is not broken works again when the shortage is over; after the close
- * nothing is left of it, not one block of memory, no descriptor, child, thread or mapping.
+ * What must hold each time: an executor that could not be opened says why; every future ends, with the right value or an error; an executor that is not
+ * broken works again when the shortage is over; after the close nothing is left of it, not one block of memory, no descriptor, child, thread or mapping.
  *
  * The count goes on in processes that are forked meanwhile, each on its own copy: so zygote and workers run short, too.
  */
 #include <crew/crew.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/mman.h>
-#include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 
 #include "census.h"
 #include "runner.h"
-
-/* ---- the calls ---- */
-
-enum call { MEMORY, MAP, ADVISE, MEMFD, GROW, EVENTFD, TIMERFD, SIGNALFD, EPOLL, WATCH, DUP, SOCKETS, PIPE, PROCESS, PIDFD, THREAD, SEND, CALLS };
-
-static const struct {
-	const char *name;
-	int error;
-} calls[CALLS] = {
-	[MEMORY] = { "malloc", ENOMEM },	  [MAP] = { "mmap", ENOMEM },
-	[ADVISE] = { "madvise", ENOMEM },	  [MEMFD] = { "memfd_create", EMFILE },
-	[GROW] = { "posix_fallocate", ENOSPC },	  [EVENTFD] = { "eventfd", EMFILE },
-	[TIMERFD] = { "timerfd_create", EMFILE }, [SIGNALFD] = { "signalfd", EMFILE },
-	[EPOLL] = { "epoll_create1", EMFILE },	  [WATCH] = { "epoll_ctl", ENOSPC },
-	[DUP] = { "fcntl", EMFILE },		  [SOCKETS] = { "socketpair", EMFILE },
-	[PIPE] = { "pipe2", EMFILE },		  [PROCESS] = { "fork", EAGAIN },
-	[PIDFD] = { "pidfd_open", EMFILE },	  [THREAD] = { "pthread_create", EAGAIN },
-	[SEND] = { "sendmsg", ENOBUFS },
-};
-
-static enum call armed = CALLS;
-static bool for_ever;
-static long countdown; /* calls until the one that fails; 0 or less: it has come */
-static long live;      /* blocks of memory, of this process */
-
-static bool fails(enum call call)
-{
-	long left;
-
-	if (__atomic_load_n(&armed, __ATOMIC_RELAXED) != call)
-		return false;
-	left = __atomic_sub_fetch(&countdown, 1, __ATOMIC_RELAXED);
-	if (left != 0 && (left > 0 || !for_ever))
-		return false;
-	errno = calls[call].error;
-	return true;
-}
-
-/* Did the shortage come? Then the next one is to come later. */
-static bool came(void)
-{
-	return __atomic_load_n(&countdown, __ATOMIC_RELAXED) <= 0;
-}
-
-#define REAL(type_, name_, ...) \
-	type_ __real_##name_(__VA_ARGS__); \
-	type_ __wrap_##name_(__VA_ARGS__); \
-	type_ __wrap_##name_(__VA_ARGS__)
-
-static void *counted(void *p)
-{
-	if (p)
-		__atomic_add_fetch(&live, 1, __ATOMIC_RELAXED);
-	return p;
-}
-
-REAL(void *, malloc, size_t n)
-{
-	return fails(MEMORY) ? NULL : counted(__real_malloc(n));
-}
-
-REAL(void *, calloc, size_t n, size_t size)
-{
-	return fails(MEMORY) ? NULL : counted(__real_calloc(n, size));
-}
-
-REAL(void *, aligned_alloc, size_t alignment, size_t n)
-{
-	return fails(MEMORY) ? NULL : counted(__real_aligned_alloc(alignment, n));
-}
-
-REAL(void *, realloc, void *p, size_t n)
-{
-	if (fails(MEMORY))
-		return NULL;
-	return p ? __real_realloc(p, n) : counted(__real_realloc(p, n));
-}
-
-REAL(char *, strdup, const char *text)
-{
-	return fails(MEMORY) ? NULL : counted(__real_strdup(text));
-}
-
-REAL(void, free, void *p)
-{
-	if (p)
-		__atomic_sub_fetch(&live, 1, __ATOMIC_RELAXED);
-	__real_free(p);
-}
-
-REAL(void *, mmap, void *at, size_t n, int protection, int flags, int fd, off_t offset)
-{
-	return fails(MAP) ? MAP_FAILED : __real_mmap(at, n, protection, flags, fd, offset);
-}
-
-REAL(int, madvise, void *at, size_t n, int advice)
-{
-	return fails(ADVISE) ? -1 : __real_madvise(at, n, advice);
-}
-
-REAL(int, memfd_create, const char *name, unsigned flags)
-{
-	return fails(MEMFD) ? -1 : __real_memfd_create(name, flags);
-}
-
-REAL(int, posix_fallocate, int fd, off_t offset, off_t n)
-{
-	return fails(GROW) ? ENOSPC : __real_posix_fallocate(fd, offset, n);
-}
-
-REAL(int, fallocate, int fd, int mode, off_t offset, off_t n)
-{
-	return mode == 0 && fails(GROW) ? -1 : __real_fallocate(fd, mode, offset, n);
-}
-
-REAL(int, ftruncate, int fd, off_t n)
-{
-	return fails(GROW) ? -1 : __real_ftruncate(fd, n);
-}
-
-REAL(int, eventfd, unsigned count, int flags)
-{
-	return fails(EVENTFD) ? -1 : __real_eventfd(count, flags);
-}
-
-REAL(int, timerfd_create, int clock, int flags)
-{
-	return fails(TIMERFD) ? -1 : __real_timerfd_create(clock, flags);
-}
-
-REAL(int, signalfd, int fd, const sigset_t *set, int flags)
-{
-	return fails(SIGNALFD) ? -1 : __real_signalfd(fd, set, flags);
-}
-
-REAL(int, epoll_create1, int flags)
-{
-	return fails(EPOLL) ? -1 : __real_epoll_create1(flags);
-}
-
-REAL(int, epoll_ctl, int epoll, int operation, int fd, struct epoll_event *event)
-{
-	return operation != EPOLL_CTL_DEL && fails(WATCH) ? -1 : __real_epoll_ctl(epoll, operation, fd, event);
-}
-
-REAL(int, fcntl, int fd, int command, ...)
-{
-	va_list list;
-	long argument;
-
-	va_start(list, command);
-	argument = va_arg(list, long);
-	va_end(list);
-	return (command == F_DUPFD_CLOEXEC || command == F_DUPFD) && fails(DUP) ? -1 : __real_fcntl(fd, command, argument);
-}
-
-REAL(int, socketpair, int domain, int type, int protocol, int pair[2])
-{
-	return fails(SOCKETS) ? -1 : __real_socketpair(domain, type, protocol, pair);
-}
-
-REAL(int, pipe2, int pair[2], int flags)
-{
-	return fails(PIPE) ? -1 : __real_pipe2(pair, flags);
-}
-
-REAL(pid_t, fork, void)
-{
-	return fails(PROCESS) ? -1 : __real_fork();
-}
-
-REAL(ssize_t, sendmsg, int fd, const struct msghdr *message, int flags)
-{
-	return fails(SEND) ? -1 : __real_sendmsg(fd, message, flags);
-}
-
-REAL(int, pthread_create, pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *arg)
-{
-	return fails(THREAD) ? EAGAIN : __real_pthread_create(thread, attributes, run, arg);
-}
-
-REAL(long, syscall, long number, ...)
-{
-	va_list list;
-	long a[6];
-
-	va_start(list, number);
-	for (int i = 0; i < 6; i++)
-		a[i] = va_arg(list, long);
-	va_end(list);
-	if (number == SYS_pidfd_open && fails(PIDFD))
-		return -1;
-	return __real_syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]);
-}
+#include "shortage.h"
 
 /* ---- a round of work ---- */
 
@@ -428,7 +223,6 @@ static void work(crew_executor *ex)
 
 struct opener {
 	const char *name;
-	bool apart; /* its workers have a copy of the shortage, and nobody ends that */
 	crew_executor *(*open)(void);
 };
 
@@ -447,16 +241,7 @@ static crew_executor *open_forked(void)
 	return crew_processes(.workers = 2, .start = CREW_START_FORK);
 }
 
-static void arm(enum call call, long k)
-{
-	countdown = k;
-	__atomic_store_n(&armed, call, __ATOMIC_SEQ_CST);
-}
-
-static void disarm(void)
-{
-	__atomic_store_n(&armed, CALLS, __ATOMIC_SEQ_CST);
-}
+static bool for_ever;
 
 /* One life under a shortage. */
 static void live_once(const struct opener *opener, enum call call, long k)
@@ -466,14 +251,14 @@ static void live_once(const struct opener *opener, enum call call, long k)
 	long y;
 
 	if (k)
-		arm(call, k);
+		shortage_begin(call, k, for_ever);
 	ex = opener->open();
 	if (crew_executor_error(ex, &error))
 		CHECK(error.code != 0 && error.message[0]);
 	work(ex);
-	disarm();
-	if (crew_executor_error(ex, NULL) == 0 && (crew_run(ex, &y, twice, 21) || y != 42) && !(for_ever && opener->apart))
-		test_fail(__FILE__, __LINE__, "%s: no work after the %ld-th %s failed", opener->name, k, calls[call].name);
+	shortage_end();
+	if (crew_executor_error(ex, NULL) == 0 && (crew_run(ex, &y, twice, 21) || y != 42))
+		test_fail(__FILE__, __LINE__, "%s: no work after the %ld-th %s failed", opener->name, k, shortage_of(call));
 	CHECK_EQ(crew_executor_close(ex), NULL);
 }
 
@@ -483,12 +268,12 @@ static long leak_of(const struct opener *opener, enum call call, long k, long *b
 	long before = *baseline;
 
 	live_once(opener, call, k);
-	*baseline = __atomic_load_n(&live, __ATOMIC_RELAXED);
+	*baseline = shortage_live();
 	if (*baseline == before)
 		return 0;
 	before = *baseline;
 	live_once(opener, call, k);
-	*baseline = __atomic_load_n(&live, __ATOMIC_RELAXED);
+	*baseline = shortage_live();
 	return *baseline - before;
 }
 
@@ -499,10 +284,11 @@ static void sweep(const struct opener *opener, bool lasting)
 	long baseline, leak;
 
 	for_ever = lasting;
+	shortage_prepare();
 	memset(big, 5, sizeof big);
 	live_once(opener, CALLS, 0);
 	live_once(opener, CALLS, 0); /* what the first one leaves in the process for good is there */
-	baseline = __atomic_load_n(&live, __ATOMIC_RELAXED);
+	baseline = shortage_live();
 	census_take(&before);
 	for (enum call call = 0; call < CALLS && !(lasting && call == SEND) /* a socket that never takes anything is a dead one */; call++) {
 		long k = 0, step = test_scaled(100) >= 100 ? 1 : 3;
@@ -511,12 +297,13 @@ static void sweep(const struct opener *opener, bool lasting)
 			k += k < 8 ? 1 : step;
 			leak = leak_of(opener, call, k, &baseline);
 			if (leak)
-				test_fail(__FILE__, __LINE__, "%s, the %ld-th %s fails: %ld blocks are left", opener->name, k, calls[call].name, leak);
+				test_fail(__FILE__, __LINE__, "%s, the %ld-th %s fails: %ld blocks are left", opener->name, k, shortage_of(call), leak);
 			if (!census_settled(&before, left, sizeof left))
-				test_fail(__FILE__, __LINE__, "%s, the %ld-th %s fails: left behind: %s", opener->name, k, calls[call].name, left);
-		} while (came());
-		fprintf(stderr, "%s: %s fails at each of %ld places%s\n", opener->name, calls[call].name, k - 1, lasting ? ", for good" : "");
+				test_fail(__FILE__, __LINE__, "%s, the %ld-th %s fails: left behind: %s", opener->name, k, shortage_of(call), left);
+		} while (shortage_came());
+		fprintf(stderr, "%s: %s fails at each of %ld places%s\n", opener->name, shortage_of(call), k - 1, lasting ? ", for good" : "");
 	}
+	shortage_finish();
 }
 
 #define SWEEP(name_, opener_)                                       \
@@ -529,8 +316,8 @@ static void sweep(const struct opener *opener, bool lasting)
 		sweep(&opener_, true);                              \
 	}
 
-static const struct opener inlined = { "inline", false, open_inline }, threaded = { "threads", false, open_threads },
-			   forked = { "processes", true, open_forked };
+static const struct opener inlined = { "inline", open_inline }, threaded = { "threads", open_threads },
+			   forked = { "processes", open_forked };
 
 SWEEP(inline_executor, inlined)
 SWEEP(thread_executor, threaded)
