@@ -35,11 +35,6 @@ int crew__robust_init(struct robust *r)
 	return -rc;
 }
 
-void crew__robust_fini(struct robust *r)
-{
-	pthread_mutex_destroy(&r->mutex);
-}
-
 /* What glibc's answer means. A death between two lines here leaves the mark of the dead for the next. */
 static int entered(struct robust *r, int rc)
 {

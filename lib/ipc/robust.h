@@ -29,7 +29,6 @@ struct robust {
 } CREW__ALIGNED;
 
 int crew__robust_init(struct robust *r); /* -errno */
-void crew__robust_fini(struct robust *r);
 
 #define MOMENT 0 /* a deadline: some milliseconds from now, for who does not want to wait, but for somebody in the middle of it */
 
