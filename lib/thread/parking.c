@@ -19,6 +19,7 @@
  *    `search`: so either it sees the token free, or the finder sees the slot. Without that fence the
  *    slot may sit in the store buffer while the finder disappears into a task that waits for that very
  *    slot's.
+ *    Who gives the token back to park, and then sees something after all, is a finder as well (`relied_on`).
  * 3. At most `limit` workers, the number of CPUs, are awake. When there is work beyond that, one more
  *    is woken as the *sentinel*: it sleeps with a timeout and, when the awake make no progress while
  *    there is work, they are taken to be blocked in their tasks, and it wakes as many others. With
@@ -349,6 +350,7 @@ void crew__stop_search(struct thread_worker *w)
 {
 	if (w->searching) {
 		w->searching = false;
+		w->relied_on = true;
 		store_release_32(&w->pool->search, 0);
 	}
 }
@@ -447,8 +449,10 @@ void crew__park(struct thread_worker *w)
 		if (&pool->workers[i] != w)
 			crew__frames_arm(&pool->workers[i]);
 	crew__heavy_fence(pool); /* pairs with threads_submit, crew_spawn_slow and threads_shutdown */
-	if ((ck_pr_load_32(&pool->stop) || crew__any_work(pool)) && place_take(w))
-		return;
+	if (!ck_pr_load_32(&pool->stop) && !crew__any_work(pool))
+		w->relied_on = false;
+	else if (place_take(w))
+		return; /* and looks once more for who relied on its search, see run_batch: what it has seen may be several tasks */
 	while (!load_acquire_32(&w->bell))
 		crew__futex_wait(&w->bell, 0, NEVER, false);
 	ck_pr_store_32(&w->bell, 0);

@@ -56,6 +56,7 @@ struct thread_worker {
 	uint32_t looks, random, crowded;
 	int quota;			/* tasks until this thread is replaced; INT_MAX: never */
 	bool searching;			/* it holds the search token */
+	bool relied_on;			/* it has held it and not looked since: some submit may have left a task to it */
 
 	/* who took its parked bit writes, it reads once rung (or started) */
 	enum worker_role role;

@@ -117,6 +117,7 @@ static bool run_single(struct thread_worker *w, crew_future *f, bool claimed)
 	full_fence();
 	if (crew__want_wake(w->pool) && crew__any_work(w->pool))
 		crew__wake_one(w->pool);
+	w->relied_on = false;
 	if (!claimed)
 		return false;
 	ck_pr_store_32(&w->next, 1); /* a batch of one, of which nothing is left */
@@ -178,7 +179,6 @@ static void run_urgent(struct thread_worker *w, int left_in_batch)
 static void run_batch(struct thread_worker *w, int n, bool left)
 {
 	struct thread_pool *pool = w->pool;
-	bool searched = w->searching;
 
 	crew__stop_search(w);
 	ck_pr_store_32(&w->next, 0);
@@ -193,8 +193,9 @@ static void run_batch(struct thread_worker *w, int n, bool left)
 		claimed = crew__claim(f);
 		if (i == 0) {
 			fence_after_claim(claimed);
-			if (crew__want_wake(pool) && (n > 1 || left || (searched && crew__any_work(pool))))
+			if (crew__want_wake(pool) && (n > 1 || left || (w->relied_on && crew__any_work(pool))))
 				crew__wake_one(pool);
+			w->relied_on = false;
 		}
 		if (claimed)
 			run(w, f);

@@ -8,6 +8,7 @@
 #include <crew/crew.h>
 #include <limits.h>
 
+#include "base/futex.h"
 #include "interleaving/scheduler.h"
 #include "thread/thread_pool.h"
 
@@ -79,6 +80,12 @@ static void work_as(int index)
 	w->quota = INT_MAX;
 	crew__context_init(&w->context, ex, index);
 	w->context.backend = w;
+	if (pool_of(ex)->parked_bits[0] >> index & 1) { /* it begins as if it had parked long ago */
+		while (!load_acquire_32(&w->bell))
+			crew__futex_wait(&w->bell, 0, NEVER, false);
+		ck_pr_store_32(&w->bell, 0);
+		crew__woken(w);
+	}
 	while (ck_pr_load_32(&runs) < goal)
 		if (!crew__look(w))
 			crew__park(w);
@@ -201,4 +208,42 @@ SEARCH(finds_a_submit_that_trusts_the_searcher_without_a_fence)
 SEARCH(finds_a_finder_that_keeps_the_token)
 {
 	find(&relying_on_a_searcher, &(struct fault){ "crew__stop_search", NO_STORE });
+}
+
+/* ---- who relies on a searcher that goes to sleep ---- */
+
+/* In two places, so that who takes the one has not seen the other. */
+static void submit_two_apart(void)
+{
+	crew_future_free(crew_submit(ex, is_freed));
+	crew_future_free(crew_submit_with(ex, (.priority = -1), frees));
+}
+
+/* The first holds the token and has not looked yet, the second sleeps. */
+static void begin_with_a_searcher(void)
+{
+	struct thread_pool *pool;
+
+	begin(2, 2);
+	pool = pool_of(ex);
+	pool->search = 1;
+	pool->workers[0].searching = true;
+	pool->parked = 1;
+	pool->parked_bits[0] = 1 << 1;
+}
+
+static const struct scenario relying_on_who_parks = {
+	.name = "relying_on_who_parks", .begin = begin_with_a_searcher, .end = end,
+	.thread = { submit_two_apart, first_worker, second_worker }, .preemptions = 2, .idle = WORKERS, .keeps = true,
+	.timeouts = TIMEOUTS_NEVER, .schedules = 20000
+};
+
+SEARCH(who_gives_up_its_search_and_finds_one_task_looks_for_the_other)
+{
+	explore(&relying_on_who_parks);
+}
+
+SEARCH(finds_a_searcher_that_goes_to_sleep_with_the_token)
+{
+	find(&relying_on_who_parks, &(struct fault){ "crew__stop_search", NO_STORE });
 }
