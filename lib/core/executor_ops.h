@@ -56,6 +56,7 @@ struct executor_ops {
 	/* f is still pending or running: sleep until it may be done, or the deadline. May return early for any reason, also when it did some
 	   work for f instead (a waiter in a worker). 0; -EDEADLK: it can be shown that it would never end. [futex on f->state] */
 	int (*wait)(crew_executor *ex, crew_future *f, uint64_t deadline);
+	bool wait_refreshes; /* it begins with what refresh does: no need of that before a wait without any deadline */
 
 	/* Run f here if it has not started and this thread may (it is a worker, or .help). True: f is done now. Used by waits for many. [false] */
 	bool (*help)(crew_executor *ex, crew_future *f);

@@ -85,9 +85,13 @@ static void expire(crew_future *f)
 int crew__await(crew_future *f, uint64_t deadline)
 {
 	crew_executor *ex;
+	bool look;
 	int rc;
 
-	while (!crew__done(f)) {
+	if (phase_done(load_acquire_32(&f->state)))
+		return 0;
+	look = deadline != NEVER || annex_of(f) || !executor_of(f)->ops->wait_refreshes;
+	for (; !look || !crew__done(f); look = true) {
 		struct annex *a = annex_of(f);
 		uint64_t own = a && phase_of(ck_pr_load_32(&f->state)) == PHASE_PENDING ? a->deadline : NEVER;
 		uint64_t until = own < deadline ? own : deadline, now = until == NEVER ? 0 : crew__now();

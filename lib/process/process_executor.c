@@ -487,6 +487,7 @@ static const struct executor_ops process_ops = {
 	.kill = crew__process_kill,
 	.refresh = crew__process_refresh,
 	.wait = crew__process_wait,
+	.wait_refreshes = true,
 	.watch = crew__process_watch,
 	.drain = crew__process_drain,
 	.workers = process_workers,

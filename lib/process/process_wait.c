@@ -24,6 +24,7 @@
 #define SLICE (100 * MS_TO_NS)
 #endif
 #define ALL_EPOCHS ((1u << EPOCHS) - 1)
+enum { LINGER_BEHIND = 8, LINGER_STALLS = 16 };
 
 static uint64_t slice(uint64_t deadline)
 {
@@ -98,7 +99,8 @@ static void mark_sleeper(crew_future *f)
 			return;
 }
 
-/* Where f is: its ticket, or 0 when there is none to wait for; then it has a mark that whoever completes it wakes us. */
+/* Where f is: its ticket, or 0 when there is none to wait for: it has been answered, and is settled now, or it has a mark that whoever completes it
+   wakes us. */
 static uint64_t locate(struct process_executor *p, crew_future *f)
 {
 	uint64_t tail = 0, ticket = 0;
@@ -110,10 +112,15 @@ static uint64_t locate(struct process_executor *p, crew_future *f)
 	if (crew__backlog_find(&p->backlog, f) && crew__pump(p, &batch, BATCH_ITEMS))
 		tail = p->tail;
 	e = crew__entry_of(p, f);
-	if (e)
+	if (e && batch.n == 0 && ring_answered(&p->ring, e->ticket)) {
+		uint64_t more = collect(p, e, &batch);
+
+		tail = more ? more : tail;
+	} else if (e) {
 		ticket = e->ticket;
-	else
+	} else {
 		mark_sleeper(f);
+	}
 	latch_release(&p->lock);
 	carry_out(p, tail, &batch);
 	return ticket;
@@ -140,13 +147,25 @@ static bool is_roused(const struct process_executor *p, uint64_t ticket)
 	return rousing.tail == ticket + 1 && rousing.p == p && ck_pr_load_64(&p->ring.rw->head) == ticket;
 }
 
+/* Where many come one after the other, those behind this one are about to be answered, too. A moment later they are settled with it, instead of one by one
+   out of a line that workers are writing. */
+static void linger(const struct process_executor *p, uint64_t ticket)
+{
+	if (ck_pr_load_64(&p->ring.pub->tail) <= ticket + LINGER_BEHIND)
+		return;
+	for (int i = 0; i < LINGER_STALLS; i++)
+		ck_pr_stall();
+}
+
 static bool spin(struct process_executor *p, crew_future *f, uint64_t ticket, uint64_t deadline)
 {
 	uint64_t end = 0, now;
 
 	for (uint32_t i = 1;; i++) {
-		if (ring_answered(&p->ring, ticket) || phase_done(ck_pr_load_32(&f->state)))
+		if (ring_answered(&p->ring, ticket) || phase_done(ck_pr_load_32(&f->state))) {
+			linger(p, ticket);
 			return true;
+		}
 		ck_pr_stall();
 		if (i % 32)
 			continue;
