@@ -68,6 +68,20 @@ static void take_mappings(struct census *c)
 		fclose(maps);
 }
 
+void *census_mapping(const char *name)
+{
+	void *found = NULL;
+	char line[512];
+	FILE *maps = fopen("/proc/self/maps", "re");
+
+	while (maps && !found && fgets(line, sizeof line, maps))
+		if (strstr(line, name))
+			found = (void *)strtoul(line, NULL, 16);
+	if (maps)
+		fclose(maps);
+	return found;
+}
+
 /* Children of any thread, the dead that nobody has waited for among them. */
 static int count_children(const int *tasks, int task_count)
 {

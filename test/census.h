@@ -20,6 +20,10 @@ struct census {
 
 void census_take(struct census *ret);
 
+/* Where the first mapping begins whose line in /proc/self/maps has this in it, as "/memfd:crew-rw"; NULL: there is none. For tests that look at, or write over,
+   what the library keeps to itself. */
+void *census_mapping(const char *name);
+
 /* Wait until nothing is there now that was not there before; a joined thread takes a moment to leave /proc. False when something stays:
    what it is, is written to text. */
 bool census_settled(const struct census *before, char *text, size_t size);

@@ -270,19 +270,25 @@ TEST_WITHIN(a_program_may_end_in_any_way_with_tasks_running, 120)
 
 /* ---- stopped, and on ---- */
 
-static void work_on(uint32_t *ready)
+struct progress {
+	uint32_t ready; /* 1: at work; 2: it may end */
+	uint32_t rounds;
+};
+
+static void work_on(struct progress *progress)
 {
 	crew_executor *ex = crew_processes(2), *threads = crew_threads(2);
 	pid_t before[2] = { crew_executor_worker_pid(ex, 0), crew_executor_worker_pid(ex, 1) };
 	crew_future *promise = crew_future_new(CREW_TYPE_OF(int));
 	long y;
 
-	for (long i = 0; __atomic_load_n(ready, __ATOMIC_ACQUIRE) != 2; i++) {
+	for (long i = 0; __atomic_load_n(&progress->ready, __ATOMIC_ACQUIRE) != 2; i++) {
 		CHECK(crew_run(ex, &y, square, i) == 0 && y == i * i);
 		CHECK(crew_run(threads, &y, square, i) == 0 && y == i * i);
 		CHECK_EQ(crew_future_wait(promise, 1), -ETIMEDOUT);
 		if (i == 10)
-			__atomic_store_n(ready, 1, __ATOMIC_RELEASE);
+			__atomic_store_n(&progress->ready, 1, __ATOMIC_RELEASE);
+		__atomic_add_fetch(&progress->rounds, 1, __ATOMIC_RELEASE);
 	}
 	for (int i = 0; i < 2; i++)
 		CHECK_EQ(crew_executor_worker_pid(ex, i), before[i]);
@@ -295,30 +301,34 @@ static void work_on(uint32_t *ready)
 /* Ctrl-Z and fg: the program, its server, zygote and workers stop in the middle of whatever they do, and go on. Nobody is taken for dead. */
 TEST_WITHIN(a_whole_group_may_be_stopped_and_go_on, 60)
 {
-	uint32_t *ready = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	const struct timespec stopped = { 0, 150000000 };
+	struct progress *progress = mmap(NULL, sizeof *progress, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	const struct timespec stopped = { 0, 150000000 }; /* nobody waits so long for an obituary: the time itself is what is tried, nothing is waited for */
 	pid_t pid = fork();
 	int status;
 
 	CHECK(pid >= 0);
 	if (pid == 0) {
 		setpgid(0, 0);
-		work_on(ready);
+		work_on(progress);
 	}
-	while (__atomic_load_n(ready, __ATOMIC_ACQUIRE) != 1)
+	while (__atomic_load_n(&progress->ready, __ATOMIC_ACQUIRE) != 1)
 		sched_yield();
 	for (size_t i = 0; i < test_scaled(8); i++) {
+		uint32_t rounds;
+
 		CHECK_EQ(kill(-pid, SIGSTOP), 0);
 		CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
 		CHECK(WIFSTOPPED(status));
-		nanosleep(&stopped, NULL); /* longer than an obituary is waited for */
+		nanosleep(&stopped, NULL);
+		rounds = __atomic_load_n(&progress->rounds, __ATOMIC_ACQUIRE);
 		CHECK_EQ(kill(-pid, SIGCONT), 0);
-		nanosleep(&(struct timespec){ 0, 20000000 }, NULL);
+		while (__atomic_load_n(&progress->rounds, __ATOMIC_ACQUIRE) - rounds < 2) /* it is at work again */
+			sched_yield();
 	}
-	__atomic_store_n(ready, 2, __ATOMIC_RELEASE);
+	__atomic_store_n(&progress->ready, 2, __ATOMIC_RELEASE);
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
 	CHECK_EQ(status, 0);
-	munmap(ready, 4096);
+	munmap(progress, sizeof *progress);
 }
 
 /* ---- what others inherit ---- */

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "census.h"
 #include "process/ring.h"
 #include "runner.h"
 
@@ -190,27 +191,13 @@ TEST(a_closed_executor_keeps_the_pages_of_what_was_taken_only)
 
 /* ---- lies ---- */
 
-static unsigned char *mapped(const char *name)
-{
-	unsigned char *found = NULL;
-	char line[512];
-	FILE *maps = fopen("/proc/self/maps", "re");
-
-	while (maps && !found && fgets(line, sizeof line, maps))
-		if (strstr(line, name))
-			found = (unsigned char *)strtoul(line, NULL, 16);
-	if (maps)
-		fclose(maps);
-	return found;
-}
-
 static struct ring ring_of_one(void)
 {
 	struct geometry geometry;
 	struct ring ring;
 
 	crew__ring_measure(&geometry, 1, 0, 1);
-	crew__ring_attach(&ring, &geometry, mapped("/memfd:crew-pub"), mapped("/memfd:crew-rw"), mapped("/memfd:crew-blocks"));
+	crew__ring_attach(&ring, &geometry, census_mapping("/memfd:crew-pub"), census_mapping("/memfd:crew-rw"), census_mapping("/memfd:crew-blocks"));
 	return ring;
 }
 

@@ -9,12 +9,12 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "census.h"
 #include "process/ring.h"
 #include "runner.h"
 
@@ -31,27 +31,13 @@ CREW_TASK(crew_bytes, squares, (long, x))
 	return out;
 }
 
-static unsigned char *mapped(const char *name)
-{
-	unsigned char *found = NULL;
-	char line[512];
-	FILE *maps = fopen("/proc/self/maps", "re");
-
-	while (maps && !found && fgets(line, sizeof line, maps))
-		if (strstr(line, name))
-			found = (unsigned char *)strtoul(line, NULL, 16);
-	if (maps)
-		fclose(maps);
-	return found;
-}
-
 static struct ring ring_of(uint32_t workers)
 {
 	struct geometry geometry;
 	struct ring ring;
 
 	crew__ring_measure(&geometry, workers, 0, 1);
-	crew__ring_attach(&ring, &geometry, mapped("/memfd:crew-pub"), mapped("/memfd:crew-rw"), mapped("/memfd:crew-blocks"));
+	crew__ring_attach(&ring, &geometry, census_mapping("/memfd:crew-pub"), census_mapping("/memfd:crew-rw"), census_mapping("/memfd:crew-blocks"));
 	return ring;
 }
 
@@ -195,7 +181,7 @@ TEST_WITHIN(the_parent_survives_random_bytes, 120)
 /* What the parent alone writes cannot be written, nor made writable. */
 CREW_TASK(int, write_to_pub)
 {
-	unsigned char *pub = mapped("/memfd:crew-pub");
+	unsigned char *pub = census_mapping("/memfd:crew-pub");
 
 	if (mprotect(pub, 4096, PROT_READ | PROT_WRITE) == 0)
 		return 1;
