@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -308,6 +309,7 @@ TEST_WITHIN(a_whole_group_may_be_stopped_and_go_on, 60)
 
 	CHECK(pid >= 0);
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* it is in no group that is killed with this one */
 		setpgid(0, 0);
 		work_on(progress);
 	}
