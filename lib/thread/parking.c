@@ -137,12 +137,19 @@ static bool place_take(struct thread_worker *w)
 	return true;
 }
 
-/* One that sleeps (or, if `threadless`, has no thread), the lowest first; the caller holds its place now. */
+/* Of 64 workers: who sleeps, or, if `threadless`, has no thread. */
+static uint64_t parked_among(const struct thread_pool *pool, int i, bool threadless)
+{
+	uint64_t alive = ck_pr_load_64(&pool->alive_bits[i]);
+
+	return ck_pr_load_64(&pool->parked_bits[i]) & (threadless ? ~alive : alive);
+}
+
+/* One of them, the lowest first; the caller holds its place now. */
 static struct thread_worker *take_any(struct thread_pool *pool, bool threadless)
 {
 	for (int i = 0; i < (pool->count + 63) / 64; i++) {
-		uint64_t alive = ck_pr_load_64(&pool->alive_bits[i]);
-		uint64_t bits = ck_pr_load_64(&pool->parked_bits[i]) & (threadless ? ~alive : alive);
+		uint64_t bits = parked_among(pool, i, threadless);
 
 		for (; bits; bits &= bits - 1) {
 			struct thread_worker *w = &pool->workers[i * 64 + __builtin_ctzll(bits)];
@@ -154,17 +161,31 @@ static struct thread_worker *take_any(struct thread_pool *pool, bool threadless)
 	return NULL;
 }
 
+static bool may_create(const struct thread_pool *pool)
+{
+	uint64_t after = ck_pr_load_64(&pool->create_after);
+
+	return !after || crew__now() >= after;
+}
+
 static struct thread_worker *take_sleeper(struct thread_pool *pool)
 {
 	struct thread_worker *w = take_any(pool, false);
-	uint64_t after;
 
 	if (w)
 		return w;
-	after = ck_pr_load_64(&pool->create_after);
-	if (after && crew__now() < after)
-		return NULL;
-	return take_any(pool, true);
+	return may_create(pool) ? take_any(pool, true) : NULL;
+}
+
+/* Would take_sleeper() find somebody now? */
+static bool sleeper_any(const struct thread_pool *pool)
+{
+	bool create = may_create(pool);
+
+	for (int i = 0; i < (pool->count + 63) / 64; i++)
+		if (parked_among(pool, i, false) || (create && parked_among(pool, i, true)))
+			return true;
+	return false;
 }
 
 static uint32_t parked_count(const struct thread_pool *pool)
@@ -243,21 +264,16 @@ static bool ring(struct thread_worker *w)
 	return false;
 }
 
-static bool wake_sentinel(struct thread_pool *pool)
+/* With what it is to hold, which the caller has taken for it. False: there is nobody, so the caller gives that back. */
+static bool wake_as(struct thread_pool *pool, enum worker_role role, int cpu)
 {
-	struct thread_worker *w;
+	struct thread_worker *w = take_sleeper(pool);
 
-	if (ck_pr_load_32(&pool->sentinel) || !ck_pr_cas_32(&pool->sentinel, 0, 1))
+	if (!w)
 		return false;
-	w = take_sleeper(pool);
-	if (w) {
-		w->role = ROLE_SENTINEL;
-		w->waker_cpu = -1;
-		if (ring(w))
-			return true;
-	}
-	ck_pr_store_32(&pool->sentinel, 0);
-	return false;
+	w->role = role;
+	w->waker_cpu = cpu;
+	return ring(w);
 }
 
 bool crew__want_wake(const struct thread_pool *pool)
@@ -267,32 +283,36 @@ bool crew__want_wake(const struct thread_pool *pool)
 	return !(ck_pr_load_32(&pool->sentinel) && crew__awake(pool) >= pool->limit);
 }
 
+/*
+ * Nobody could be woken, and what that one was to hold was given back. Others may have relied on it in between: they are seen here. If
+ * there is nobody to be had even now, there is who is counted and has no bit yet, who will look after this. To wait for its bit might be for ever.
+ */
+static bool try_again(struct thread_pool *pool)
+{
+	full_fence();
+	return parked_count(pool) && !(ck_pr_load_32(&pool->parked) & POOL_BROKEN) && crew__any_work(pool) && sleeper_any(pool);
+}
+
 bool crew__wake_one(struct thread_pool *pool)
 {
-	struct thread_worker *w;
-
-	for (;;) {
+	do {
 		if (!parked_count(pool))
 			return false;
-		if (crew__awake(pool) >= pool->limit)
-			return wake_sentinel(pool);
-		if (!ck_pr_cas_32(&pool->search, 0, 1)) /* on behalf of who is woken */
-			return false;
-		w = take_sleeper(pool);
-		if (w) {
-			w->role = ROLE_SEARCHER;
-			w->waker_cpu = sched_getcpu();
-			if (ring(w))
+		if (crew__awake(pool) >= pool->limit) {
+			if (ck_pr_load_32(&pool->sentinel) || !ck_pr_cas_32(&pool->sentinel, 0, 1))
+				return false;
+			if (wake_as(pool, ROLE_SENTINEL, -1))
 				return true;
+			ck_pr_store_32(&pool->sentinel, 0);
+		} else {
+			if (!ck_pr_cas_32(&pool->search, 0, 1)) /* on behalf of who is woken */
+				return false;
+			if (wake_as(pool, ROLE_SEARCHER, sched_getcpu()))
+				return true;
+			ck_pr_store_32(&pool->search, 0);
 		}
-		/* nobody to hand the token to; somebody may have relied on it in between */
-		ck_pr_store_32(&pool->search, 0);
-		full_fence();
-		if (!parked_count(pool) || (ck_pr_load_32(&pool->parked) & POOL_BROKEN) || !crew__any_work(pool))
-			return false;
-		if (!w) /* counted, and no bit: it is on its way to look, or threads cannot be had now. Waiting for its bit might be for ever */
-			return false;
-	}
+	} while (try_again(pool));
+	return false;
 }
 
 void crew__wake_for_submit(struct thread_pool *pool)

@@ -17,6 +17,7 @@ enum { WORKERS = 1 << 1 | 1 << 2 }; /* may sleep in the end: then tasks that hav
 static crew_executor *ex;
 static uint32_t runs, goal;
 static int sleeper; /* who waits for `frees`; -1: nobody */
+static int helper;  /* who is told that it waits; -1: nobody */
 static bool freed;
 
 CREW_TASK(int, counted)
@@ -29,6 +30,8 @@ CREW_TASK(int, counted)
 CREW_TASK(int, is_freed)
 {
 	sleeper = schedule_thread();
+	if (helper >= 0)
+		schedule_rouse(helper);
 	if (!freed)
 		schedule_sleep();
 	ck_pr_inc_32(&runs);
@@ -57,7 +60,7 @@ static void begin(int count, uint32_t tasks)
 	pool->alive_bits[0] = ((uint64_t)1 << count) - 1;
 	runs = 0;
 	goal = tasks;
-	sleeper = -1;
+	sleeper = helper = -1;
 	freed = false;
 }
 
@@ -246,4 +249,39 @@ SEARCH(who_gives_up_its_search_and_finds_one_task_looks_for_the_other)
 SEARCH(finds_a_searcher_that_goes_to_sleep_with_the_token)
 {
 	find(&relying_on_who_parks, &(struct fault){ "crew__stop_search", NO_STORE });
+}
+
+/* ---- who relies on a waker that finds nobody ---- */
+
+static void submit_the_waiting(void)
+{
+	crew_future_free(crew_submit(ex, is_freed));
+}
+
+static void submit_the_freeing(void)
+{
+	schedule_sleep(); /* until the other has begun */
+	crew_future_free(crew_submit(ex, frees));
+}
+
+static void begin_with_a_helper(void)
+{
+	begin_two_workers();
+	helper = 3;
+}
+
+static const struct scenario relying_on_a_waker = {
+	.name = "relying_on_a_waker", .begin = begin_with_a_helper, .end = end,
+	.thread = { submit_the_waiting, first_worker, second_worker, submit_the_freeing }, .preemptions = 2, .idle = WORKERS, .keeps = true,
+	.timeouts = TIMEOUTS_NEVER, .schedules = 20000
+};
+
+SEARCH(who_finds_nobody_to_wake_looks_for_who_relied_on_it)
+{
+	explore(&relying_on_a_waker);
+}
+
+SEARCH(finds_a_waker_that_keeps_what_nobody_takes)
+{
+	find(&relying_on_a_waker, &(struct fault){ "crew__wake_one", NO_STORE });
 }
