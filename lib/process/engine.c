@@ -2,7 +2,7 @@
 /*
  * engine.c: the one thread that an executor has in the parent. It does what nobody can be expected to wait for in person:
  *
- *	eventfd        a worker rang → settle what must be noticed, refill the ring, grant memory, take what tasks submit
+ *	eventfds       the program rang, or a worker → settle what must be noticed, refill the ring, grant memory, take what tasks submit
  *	zygote socket  born, unborn, dead
  *	pipes          what workers write to stderr, see output.c
  *	pidfds         a death whose obituary may be late
@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -235,12 +236,24 @@ static void on_zygote(struct process_executor *p)
 
 /* ---- the loop ---- */
 
+/* Whoever has their bell can say that it blocks, and take its rings away before we come. */
+static void hear_workers(struct process_executor *p)
+{
+	uint64_t count;
+	struct iovec iov = { &count, sizeof count };
+
+	if (preadv2(p->plan.bell, &iov, 1, -1, RWF_NOWAIT) < 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
+		(void)!read(p->plan.bell, &count, sizeof count); /* Linux before 5.8 */
+}
+
 static void handle(struct process_executor *p, uint32_t from)
 {
 	uint64_t count;
 
 	if (from == FROM_BELL)
 		(void)!read(p->bell, &count, sizeof count);
+	else if (from == FROM_WORKERS)
+		hear_workers(p);
 	else if (from == FROM_TIMER)
 		on_timer(p);
 	else if (from == FROM_ALARM)
@@ -339,6 +352,8 @@ int crew__engine_start(struct process_executor *p)
 {
 	int rc = add(p, p->bell, FROM_BELL);
 
+	if (rc == 0)
+		rc = add(p, p->plan.bell, FROM_WORKERS);
 	if (rc == 0)
 		rc = add(p, p->timer, FROM_TIMER);
 	if (rc == 0)

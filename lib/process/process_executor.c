@@ -123,17 +123,19 @@ static int open_engine(struct process_executor *p)
 	p->alarm = crew__fd_keep(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
 	if (p->alarm < 0)
 		return p->alarm;
+	p->bell = crew__fd_keep(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	if (p->bell < 0)
+		return p->bell;
 	p->epoll = crew__fd_keep(epoll_create1(EPOLL_CLOEXEC));
 	return p->epoll < 0 ? p->epoll : crew__output_open(p);
 }
 
 static int open_zygote(struct process_executor *p)
 {
-	p->bell = crew__fd_keep(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	if (p->bell < 0)
-		return p->bell;
+	p->plan.bell = crew__fd_keep(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	if (p->plan.bell < 0)
+		return p->plan.bell;
 	p->plan.ring = p->ring;
-	p->plan.bell = p->bell;
 	p->plan.incarnation = 1;
 	if (p->plan.start == CREW_START_FORK)
 		fflush(NULL); /* or the workers would print it again */
@@ -168,7 +170,7 @@ static int open_workers(struct process_executor *p)
 
 static void free_all(struct process_executor *p)
 {
-	const int fds[] = { p->bell, p->timer, p->alarm, p->epoll };
+	const int fds[] = { p->bell, p->plan.bell, p->timer, p->alarm, p->epoll };
 	bool ours = !crew__deprived(p);
 
 	for (uint32_t i = 0; p->seats && i < p->ring.geometry.workers; i++) {
@@ -223,7 +225,7 @@ static struct process_executor *executor_new(const char *name)
 	if (!p)
 		return NULL;
 	memset(p, 0, sizeof *p);
-	p->bell = p->timer = p->alarm = p->epoll = -1;
+	p->bell = p->plan.bell = p->timer = p->alarm = p->epoll = -1;
 	p->zygote = ZYGOTE_LINK_NULL;
 	p->keeper = SERVER_NULL;
 	for (int i = 0; i < 3; i++)

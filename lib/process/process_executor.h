@@ -91,7 +91,7 @@ struct relay {
 };
 
 /* What an event of the engine's is about; a seat is its index. */
-enum { FROM_BELL = WORKERS_MAX, FROM_TIMER, FROM_ALARM, FROM_ZYGOTE, FROM_KEEPER, FROM_OUTPUT };
+enum { FROM_BELL = WORKERS_MAX, FROM_WORKERS, FROM_TIMER, FROM_ALARM, FROM_ZYGOTE, FROM_KEEPER, FROM_OUTPUT };
 
 /* The place of one worker, which several have one after the other. */
 struct seat {
@@ -220,7 +220,8 @@ struct process_executor {
 	struct mapping mappings[3];
 	struct arena in, blocks;
 	struct result_store *store; /* owns mappings[1] from its opening on */
-	int bell, timer, alarm, epoll;
+	int bell; /* rung by the program; workers have one of their own, and may do to it what they like: plan.bell */
+	int timer, alarm, epoll;
 	uint64_t grace;
 	uint64_t silence; /* ns; nothing heard for so long from what should speak, or should have died, counts as death. Tests shorten it */
 	uint32_t retries; /* of tasks that do not say how many */
