@@ -152,7 +152,7 @@ static bool pack_into(struct worker_executor *x, uint32_t cell, struct errand_re
 /* ---- offering ---- */
 
 /* Who is idle should hear of it. Pairs with the barrier in park (process_worker.c): either we see its bit, or it sees ours. */
-static void announce(const struct worker *w)
+static void announce(struct worker *w)
 {
 	struct rw *rw = w->ring->rw;
 

@@ -33,7 +33,7 @@ enum { UNTIMED = 8 }; /* of so many tiny tasks that come one by one, one is meas
 /* ---- telling ---- */
 
 /* Pairs with the barrier between parked = 1 and the last look in park (engine.c). */
-static void ring_parked_engine(const struct worker *w)
+static void ring_parked_engine(struct worker *w)
 {
 	ck_pr_fence_memory();
 	if (ck_pr_load_32(&w->ring->pub->engine_parked))
@@ -343,6 +343,8 @@ static void work(struct worker *w)
 			w->replied = load_acquire_32(&w->orders->replied);
 			crew__look_after_errands(w->executor);
 		}
+		if (unlikely(w->mute))
+			return;
 		if (any) {
 			turns = 0;
 			if (unlikely(w->plan->max_tasks) && w->done >= w->plan->max_tasks)
@@ -471,6 +473,7 @@ void crew__worker_main(struct worker_plan *plan, uint32_t index, uint32_t incarn
 	w->plan = plan;
 	w->orders = &w->ring->orders[index];
 	w->report = &w->ring->reports[index];
+	crew__fd_mark(plan->bell, &w->bell);
 	w->index = index;
 	w->incarnation = incarnation;
 	w->rooms.put = w->orders->released;

@@ -52,13 +52,19 @@ struct worker {
 	void *stack; /* where its own begins, if it has one */
 	uint32_t replied; /* orders.replied when it last looked after its errands */
 	bool cold;	  /* it has been woken from a long sleep, and has not been out of work since */
+	struct fd_mark bell; /* what plan->bell was at birth */
+	bool mute;	     /* a task has closed that: the worker retires */
 };
 
-static inline void ring_engine(const struct worker *w)
+/* Its number may be a file of the task's by now. Who cannot ring is heard when the engine ticks. */
+static inline void ring_engine(struct worker *w)
 {
 	uint64_t one = 1;
 
-	(void)!write(w->plan->bell, &one, sizeof one);
+	if (unlikely(!crew__fd_is(w->plan->bell, &w->bell)))
+		w->mute = true;
+	else
+		(void)!write(w->plan->bell, &one, sizeof one);
 }
 
 static inline void set_bit(uint64_t *bits, const struct worker *w)
