@@ -27,6 +27,7 @@
 
 #include <crew/process.h>
 
+#include "base/clock.h"
 #include "base/signals.h"
 #include "ipc/family.h"
 #include "process/execution.h"
@@ -34,9 +35,12 @@
 #include "process/parcel.h"
 #include "process/pidfd.h"
 
+enum { ZYGOTES_MS = 1500 }; /* less than who ends a server waits for that */
+
 struct offspring {
 	pid_t pid;
 	int status; /* our end of its status socket */
+	bool zygote;
 };
 
 struct request {
@@ -52,15 +56,7 @@ struct server_loop {
 	size_t count, capacity;
 };
 
-/* The host is gone, or wants us gone: nobody stays. */
-static _Noreturn void end(struct server_loop *s)
-{
-	for (size_t i = 0; i < s->count; i++)
-		kill(s->children[i].pid, SIGKILL); /* not waited for yet, so the number is still its own */
-	while (waitid(P_ALL, 0, &(siginfo_t){ 0 }, WEXITED) == 0 || errno == EINTR)
-		;
-	_exit(0);
-}
+static _Noreturn void end(struct server_loop *s);
 
 /* ---- births ---- */
 
@@ -138,7 +134,7 @@ static void obey(struct server_loop *s)
 		birth = -EPIPE;
 	}
 	if (birth > 0)
-		s->children[s->count++] = (struct offspring){ birth, fds[0] };
+		s->children[s->count++] = (struct offspring){ birth, fds[0], s->request->head.kind == CHILD_ZYGOTE };
 	else
 		close(fds[0]); /* who asked has the answer in its end */
 	if (pidfd >= 0)
@@ -176,11 +172,48 @@ static void reap(struct server_loop *s)
 			return;
 		while (i < s->count && s->children[i].pid != info.si_pid)
 			i++;
-		if (i == s->count)
+		if (info.si_code == CLD_TRAPPED) /* it made us its tracer, which is told of its stops, and would stand still for ever */
+			kill(info.si_pid, SIGKILL);
+		if (i == s->count || info.si_code == CLD_TRAPPED)
 			continue;
 		tell(&s->children[i], &info, &usage);
 		s->children[i] = s->children[--s->count];
 	}
+}
+
+/* ---- the end ---- */
+
+static void kill_all(const struct server_loop *s, bool zygotes)
+{
+	for (size_t i = 0; i < s->count; i++)
+		if (zygotes || !s->children[i].zygote)
+			kill(s->children[i].pid, SIGKILL); /* not waited for yet, so the number is still its own */
+}
+
+/* Zygotes see for themselves what we have seen, and end workers whose death signal a task has taken off: they get a moment for that. */
+static void await_zygotes(struct server_loop *s)
+{
+	uint64_t deadline = crew__deadline(ZYGOTES_MS);
+	struct pollfd death = { s->signals, POLLIN, 0 };
+	struct signalfd_siginfo child;
+
+	reap(s);
+	while (s->count && crew__ms_left(deadline) > 0) {
+		if (poll(&death, 1, crew__ms_left(deadline)) == 1)
+			(void)!read(s->signals, &child, sizeof child);
+		reap(s);
+	}
+}
+
+/* The host is gone, or wants us gone: nobody stays. */
+static _Noreturn void end(struct server_loop *s)
+{
+	kill_all(s, false);
+	await_zygotes(s);
+	kill_all(s, true);
+	while (waitid(P_ALL, 0, &(siginfo_t){ 0 }, WEXITED) == 0 || errno == EINTR)
+		;
+	_exit(0);
 }
 
 /* ---- life ---- */

@@ -209,6 +209,10 @@ static void reap(struct zygote *z)
 		news.worker = worker_of(z, info.si_pid);
 		if (news.worker == z->plan->ring.geometry.workers)
 			continue;
+		if (info.si_code == CLD_TRAPPED) { /* it made us its tracer, which is told of its stops, and would stand still for ever */
+			kill(info.si_pid, SIGKILL);
+			continue;
+		}
 		news.incarnation = z->incarnations[news.worker];
 		news.pid = info.si_pid;
 		news.code = info.si_code;
