@@ -34,7 +34,6 @@ enum chunk_kind { CHUNK_FREE, CHUNK_TAKEN, CHUNK_EXTENT, CHUNK_CELLS };
 
 struct family_head {
 	/* fixed before anybody else sees it */
-	uint64_t magic, size;
 	uint32_t chunk_count, first_chunk;
 
 	/* everybody, atomically; each change leaves it right, so that a death changes nothing */
