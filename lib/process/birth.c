@@ -347,6 +347,8 @@ static int deliver(struct delivery *d, const struct crew_start_options *o, enum 
 	if (rc == 0)
 		rc = keep(d, d->p->letter = crew__letter_open());
 	if (rc == 0)
+		rc = crew__fd_mark(d->p->letter, &d->p->mark);
+	if (rc == 0)
 		rc = keep(d, crew__pidfd_of(getpid()));
 	if (rc == 0)
 		rc = open_stdio(d, wanted);

@@ -28,6 +28,7 @@
 
 /* For the exit handler, which has no other way to know: written once, before the task. */
 static int letter = -1;
+static struct fd_mark letter_mark;
 static pid_t owner; /* a process that the task forks by hand has the handler too */
 
 /* ---- as it is to be ---- */
@@ -108,11 +109,17 @@ static bool start_watch(int creator)
 
 /* ---- its end ---- */
 
+/* -1: the task has closed it, and may have a file of its own there. */
+static int own_letter(void)
+{
+	return crew__fd_is(letter, &letter_mark) ? letter : -1;
+}
+
 static void exiting(int status, void *arg)
 {
 	(void)arg;
 	if (owner == getpid())
-		crew__letter_exit(letter, status);
+		crew__letter_exit(own_letter(), status);
 }
 
 static _Noreturn void leave(int status)
@@ -131,7 +138,7 @@ static _Noreturn void refuse(int code, const char *what)
 	error.exit_status = -1;
 	error.worker = getpid();
 	snprintf(error.message, sizeof error.message, "%s: %s", what, crew_strerror(code));
-	crew__letter_raise(letter, &error);
+	crew__letter_raise(own_letter(), &error);
 	_exit(1);
 }
 
@@ -151,9 +158,9 @@ static int run(const crew_task *task, void *arguments)
 	crew__context_init(&context, NULL, -1);
 	error = crew__call(&context, task, arguments, result, &block);
 	if (error)
-		crew__letter_raise(letter, error);
+		crew__letter_raise(own_letter(), error);
 	else
-		rc = crew__letter_answer(letter, task, result);
+		rc = crew__letter_answer(own_letter(), task, result);
 	if (rc)
 		refuse(rc, "the result could not be passed on");
 	if (error)
@@ -175,6 +182,7 @@ void crew__child_live(const struct birth *b, const int *fds, const crew_task *ta
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	creator = fds[FD_CREATOR];
 	letter = fds[FD_LETTER];
+	crew__fd_mark(letter, &letter_mark);
 	owner = getpid();
 	prctl(PR_SET_NAME, b->name);
 	fds = redirect(b, fds + FD_STDIO);

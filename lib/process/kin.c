@@ -65,6 +65,8 @@ static void disown(const crew_process *p)
 {
 	const int fds[] = { p->fd, p->status, p->letter, p->pipes[0], p->pipes[1], p->pipes[2] };
 
+	if (!crew__process_owns(p))
+		return;
 	for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);

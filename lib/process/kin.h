@@ -17,6 +17,7 @@
 
 #include "core/context.h"
 #include "core/identity.h"
+#include "process/mapping.h"
 
 enum { NAME_ROOM = 64, PATH_ROOM = 64 };
 
@@ -57,6 +58,7 @@ struct crew_process {
 	int fd;	    /* pidfd; of a thread an eventfd; -1 */
 	int status; /* of the server's, else -1 */
 	int letter; /* -1: a program, a thread */
+	struct fd_mark mark; /* what it is */
 	char name[NAME_ROOM];
 	bool daemon, detached;
 	bool nursed; /* a program that has to be given back to the nursery */
@@ -98,6 +100,7 @@ crew_process *crew__process_new(enum kin_kind kind, const char *name); /* NULL: 
 void crew__process_free(crew_process *p);
 crew_process *crew__process_failed(crew_process *p, int code, const char *format, ...) CREW_PRINTF(3, 4); /* p, or a fixed one when that is NULL */
 int crew__process_settle(crew_process *p, int ms); /* wait, and learn how it ended: 0, -ETIMEDOUT */
+bool crew__process_owns(const crew_process *p); /* has the program left us the descriptors of this child? */
 void crew__process_unref(crew_process *p); /* of a thread */
 int crew__process_check(const crew_process *p);
 

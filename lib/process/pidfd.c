@@ -6,7 +6,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -32,6 +31,23 @@ int crew__pidfd_of_child(pid_t pid)
 	kill(pid, SIGKILL);
 	waitid(P_PID, (id_t)pid, &(siginfo_t){ 0 }, WEXITED);
 	return fd;
+}
+
+/* "…\nPid:\t1234\n…"; -1 when it was waited for */
+bool crew__pidfd_is(int fd, pid_t pid)
+{
+	char path[40], text[512] = "";
+	const char *line;
+	int info, named = 0;
+
+	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+	info = open(path, O_RDONLY | O_CLOEXEC);
+	if (info < 0)
+		return false;
+	(void)!read(info, text, sizeof text - 1);
+	close(info);
+	line = strstr(text, "\nPid:");
+	return line && sscanf(line, "\nPid: %d", &named) == 1 && (named == pid || named == -1);
 }
 
 /* "1234 (name) Z 1230 …" */

@@ -23,8 +23,10 @@
 
 #include "process/kin.h"
 #include "process/nursery.h"
+#include "process/pidfd.h"
 #include "process/server.h"
 
+#define LOST "the program has closed the file descriptors of '%s' (process %d)"
 enum { OBITUARY_MS = 2000, GRACE_MS = 1000 };
 
 /* ---- life ---- */
@@ -68,8 +70,23 @@ static void close_if_open(int *fd)
 	*fd = -1;
 }
 
+/* A program that closes all descriptors closes those of its children, too, and may have files of its own there by now. The letter is unmistakable. */
+bool crew__process_owns(const crew_process *p)
+{
+	if (p->kind != KIN_FORKED && p->kind != KIN_SERVED && p->kind != KIN_DETACHED)
+		return true;
+	return p->letter >= 0 ? crew__fd_is(p->letter, &p->mark) : p->fd < 0 || crew__pidfd_is(p->fd, p->pid);
+}
+
+static void forget_descriptors(crew_process *p)
+{
+	p->fd = p->status = p->letter = p->pipes[0] = p->pipes[1] = p->pipes[2] = -1;
+}
+
 void crew__process_free(crew_process *p)
 {
+	if (!crew__process_owns(p))
+		forget_descriptors(p);
 	for (int i = 0; i < 3; i++)
 		close_if_open(&p->pipes[i]);
 	close_if_open(&p->fd);
@@ -217,6 +234,34 @@ static void open_letter(crew_process *p)
 	p->error.max_rss_kib = p->end.max_rss_kib;
 	if (answer != ANSWER_RAISED)
 		explain(p, answer == ANSWER_VALUE);
+	if (p->task && p->letter < 0 && p->error.code == 0)
+		say(p, CREW_EBROKEN, LOST, p->task->name, (int)p->pid);
+}
+
+/* A child of our own can be had again by its number, as long as nobody has waited for it: how it ends will be known, what it answers not. Those of the
+   server end with that. The mutex is held. */
+static void lose(crew_process *p)
+{
+	siginfo_t info;
+
+	forget_descriptors(p);
+	if (p->kind == KIN_FORKED && waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
+		p->fd = crew__pidfd_of(p->pid);
+	if (p->fd >= 0)
+		return;
+	p->fd = -1;
+	p->end.lost = true;
+	p->end.state = CREW_PROCESS_ENDED;
+	p->ended = true;
+	say(p, CREW_EBROKEN, LOST, p->task ? p->task->name : p->name, (int)p->pid);
+}
+
+static void look_after_descriptors(crew_process *p)
+{
+	pthread_mutex_lock(&p->mutex);
+	if (!p->ended && !crew__process_owns(p))
+		lose(p);
+	pthread_mutex_unlock(&p->mutex);
 }
 
 static void learn(crew_process *p)
@@ -250,11 +295,13 @@ static bool has_ended(crew_process *p)
 int crew__process_settle(crew_process *p, int ms)
 {
 	uint64_t deadline = crew__deadline(ms);
-	struct pollfd end = { p->fd, POLLIN, 0 };
+	struct pollfd end = { -1, POLLIN, 0 };
 	int n;
 
+	look_after_descriptors(p);
 	if (has_ended(p))
 		return 0;
+	end.fd = p->fd;
 	do
 		n = poll(&end, 1, crew__ms_left(deadline));
 	while (n < 0 && errno == EINTR);
@@ -383,6 +430,8 @@ int crew_process_signal(crew_process *p, int signal)
 		return -ENOTSUP;
 	if (signal <= 0 || signal >= NSIG)
 		return -EINVAL;
+	if (p->kind != KIN_SELF)
+		look_after_descriptors(p);
 	if (p->kind != KIN_SELF && has_ended(p))
 		return 0;
 	if (p->kind == KIN_SELF)
@@ -437,6 +486,7 @@ int crew_process_pipe(crew_process *p, int which)
 		return rc;
 	if (which < 0 || which > 2)
 		return -EINVAL;
+	look_after_descriptors(p);
 	pthread_mutex_lock(&p->mutex);
 	fd = p->pipes[which];
 	p->pipes[which] = -1;
@@ -447,6 +497,7 @@ int crew_process_pipe(crew_process *p, int which)
 /* Pipes first: a child that reads to the end of its input, or writes to one that nobody reads, ends by itself. */
 static void end_child(crew_process *p)
 {
+	look_after_descriptors(p);
 	for (int i = 0; i < 3; i++)
 		close_if_open(&p->pipes[i]);
 	if (p->daemon) {

@@ -374,3 +374,141 @@ TEST(threads_need_no_descriptors)
 			CHECK(crew_run(ex, &y, square, i) == 0 && y == (long)i * i);
 	}
 }
+
+/* ---- single children ---- */
+
+static void check_child(enum crew_start start, bool possible)
+{
+	crew_process *p = crew_start_with((.start = start), square, 6);
+	long y = 0;
+
+	CHECK_EQ(crew_process_join(p, PATIENCE_MS), possible ? 0 : -EBADF);
+	if (possible) {
+		CHECK_EQ(crew_process_result(p, &y), 0);
+		CHECK_EQ(y, 36);
+	}
+	CHECK_EQ(crew_process_close(p), NULL);
+}
+
+static void check_program(void)
+{
+	char *argv[] = { "true", NULL };
+	crew_process *p = crew_process_exec(argv);
+	int code = -1;
+
+	CHECK_EQ(crew_process_join(p, PATIENCE_MS), 0);
+	CHECK_EQ(crew_process_exitcode(p, &code), 0);
+	CHECK_EQ(code, 0);
+	CHECK_EQ(crew_process_close(p), NULL);
+}
+
+/* What has a server, a queue and a lock when it closes all, begins anew: only what has to be executed cannot be of this family any more. */
+static void starts_children(enum crew_start start)
+{
+	crew_queue q = crew_queue_make(.item = sizeof(long));
+	crew_lock lock = crew_lock_make();
+	long x = 5;
+
+	check_child(start, true);
+	for (int i = 0; i < 2; i++) {
+		close_all();
+		check_child(CREW_START_FORK, true);
+		check_child(CREW_START_SERVER, true);
+		check_child(CREW_START_SPAWN, false);
+		check_program();
+		CHECK_EQ(crew_put(q, &x), 0);
+		CHECK_EQ(crew_get(q, &x), 0);
+		CHECK_EQ(crew_lock_acquire(lock, PATIENCE_MS), 0);
+		CHECK_EQ(crew_lock_release(lock), 0);
+	}
+	CHECK_EQ(x, 5);
+}
+
+TEST_WITHIN(a_program_that_closes_all_may_start_children, 120)
+{
+	in_every_way(starts_children);
+}
+
+CREW_TASK(long, wait_for_a_byte, (int, fd))
+{
+	char byte;
+
+	return read(fd, &byte, 1);
+}
+
+CREW_TASK(void, sleep_for_ever)
+{
+	for (;;)
+		pause();
+}
+
+/* Its children run: one that is its own is waited for all the same, though nobody hears what it says; those of the server end with that. */
+static void has_children(enum crew_start start)
+{
+	char *argv[] = { "sh", "-c", "read line; exit 7", NULL };
+	crew_process *p = crew_start_with((.start = start), sleep_for_ever), *answers, *program;
+	int fds[FILES], code = 0, pair[2];
+	struct crew_status status;
+	long y;
+
+	CHECK_EQ(pipe(pair), 0);
+	CHECK_EQ(dup2(pair[0], 0), 0);
+	CHECK_EQ(dup2(pair[1], 1), 1);
+	answers = crew_start_with((.start = CREW_START_FORK), wait_for_a_byte, 0);
+	program = crew_process_exec(argv);
+	CHECK(crew_process_alive(p) && crew_process_alive(answers) && crew_process_alive(program));
+	close_all();
+	for (int i = 0; i < FILES; i++) {
+		fds[i] = open_one((i + shift) % KINDS);
+		CHECK((i + shift) % KINDS != 0 || write(fds[i], "text", 4) == 4);
+	}
+	CHECK_EQ(crew_process_kill(p), 0);
+	CHECK_EQ(crew_process_join(p, PATIENCE_MS), 0);
+	CHECK_EQ(crew_process_error(p)->code, start == CREW_START_FORK ? CREW_EWORKER : CREW_EBROKEN);
+	CHECK_EQ(write(1, "xx\n\n", 4), 4);
+	CHECK_EQ(crew_process_join(answers, PATIENCE_MS), 0);
+	CHECK_EQ(crew_process_result(answers, &y), CREW_ERAISED);
+	CHECK_EQ(crew_process_error(answers)->code, CREW_EBROKEN);
+	CHECK_HAS(crew_process_error(answers)->message, "closed the file descriptors");
+	CHECK_EQ(crew_process_status(answers, &status), 0);
+	CHECK(!status.lost && status.exit_code == 0);
+	CHECK_EQ(crew_process_join(program, PATIENCE_MS), 0);
+	CHECK_EQ(crew_process_exitcode(program, &code), 0);
+	CHECK_EQ(code, 7);
+	crew_process_close(p), crew_process_close(answers), crew_process_close(program);
+	for (int i = 0; i < FILES; i++)
+		check_untouched(fds[i], (i + shift) % KINDS);
+}
+
+TEST_WITHIN(children_of_a_program_that_closes_all_can_be_waited_for, 120)
+{
+	for (shift = 0; shift < KINDS; shift++)
+		in_every_way(has_children);
+}
+
+/* The other way round: a child that closes all, and has a file of its own under each number. */
+CREW_TASK(long, have_a_file_everywhere)
+{
+	for (int fd = 3; fd < FILES; fd++)
+		dup2(0, fd);
+	close_range(FILES, ~0u, 0);
+	return 1;
+}
+
+TEST_WITHIN(a_child_that_closes_all_answers_to_nobody, 120)
+{
+	for (int i = 0; i < 3; i++) {
+		int fd = memfd_create("own", MFD_CLOEXEC);
+		crew_process *p = crew_start_with((.start = starts[i], .stdin_fd = fd), have_a_file_everywhere);
+		struct stat st;
+		long y;
+
+		CHECK_EQ(crew_process_join(p, PATIENCE_MS), 0);
+		CHECK_EQ(crew_process_result(p, &y), CREW_ERAISED);
+		CHECK_EQ(crew_process_error(p)->code, CREW_EWORKER);
+		CHECK_EQ(crew_process_close(p), NULL);
+		CHECK_EQ(fstat(fd, &st), 0);
+		CHECK_EQ(st.st_size, 0);
+		close(fd);
+	}
+}
