@@ -127,6 +127,9 @@ static void bury_entry(struct process_executor *p, uint32_t worker, struct entry
 	uint64_t word = ck_pr_load_64(ring_claim(&p->ring, e->ticket));
 	bool owned = word_is_of(word, e->ticket) && word_worker(word) == worker + 1;
 
+#ifdef CREW_FAULT_HEIRLESS
+	owned = owned && e->ticket - (ck_pr_load_64(&p->ring.reports[worker].journal) >> 16) < (ck_pr_load_64(&p->ring.reports[worker].journal) & 0xffff);
+#endif
 	if (owned && ring_answered(&p->ring, e->ticket)) {
 		crew__settle_answer(p, e, batch);
 	} else if (owned) {
