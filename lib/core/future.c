@@ -135,7 +135,9 @@ int crew__revoke(crew_future *f)
 
 	if (crew__done(f))
 		return -EALREADY;
-	if (ex->ops->cancel && !(ck_pr_load_32(&f->state) & STATE_HELD)) {
+	if (ex->ops->cancel) {
+		if (crew__claim_held(f, STATE_REVOKED))
+			return 1;
 		ask_to_stop(f);
 		return ex->ops->cancel(ex, f);
 	}

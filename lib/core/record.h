@@ -158,6 +158,20 @@ static inline bool crew__claim_as(crew_future *f, uint32_t held)
 	return crew__claim_marked(f, held, 0);
 }
 
+/* What a group holds back, only: once it is let go its executor may have it, and has to be asked. */
+static inline bool crew__claim_held(crew_future *f, uint32_t mark)
+{
+	uint32_t s = ck_pr_load_32(&f->state);
+
+	while ((s & (PHASE_MASK | STATE_HELD)) == (PHASE_PENDING | STATE_HELD)) {
+		if (ck_pr_cas_32_value(&f->state, s, ((s & ~(uint32_t)(PHASE_MASK | STATE_HELD)) | PHASE_RUNNING | STATE_TAKEN | mark), &s)) {
+			ck_pr_fence_acquire();
+			return true;
+		}
+	}
+	return false;
+}
+
 /* As crew__claim_marked(), also of what was only marked as running where its task really is. */
 static inline bool crew__take_marked(crew_future *f, uint32_t mark)
 {

@@ -357,6 +357,7 @@ int crew__process_submit(crew_executor *ex, struct port *base, crew_future *f, c
 	uint64_t tail = 0;
 	uint32_t number;
 	int rc = number_at(p, port, task, &number);
+	bool gone;
 
 	if (unlikely(rc))
 		return rc;
@@ -367,11 +368,13 @@ int crew__process_submit(crew_executor *ex, struct port *base, crew_future *f, c
 	if (unlikely(rc))
 		return rc;
 	latch_take(&p->lock);
-	rc = take_in(p, f, &job, &batch, &tail);
-	if (unlikely(rc == 0 && tail == 0 && ++port->backlogged % 16 == 0) && crew__pump(p, &batch, BATCH_ITEMS))
+	gone = ck_pr_load_32(&f->state) & STATE_TAKEN; /* cancelled by who found the record before it came here, see crew__process_cancel */
+	if (likely(!gone))
+		rc = take_in(p, f, &job, &batch, &tail);
+	if (unlikely(!gone && rc == 0 && tail == 0 && ++port->backlogged % 16 == 0) && crew__pump(p, &batch, BATCH_ITEMS))
 		tail = p->tail;
 	latch_release(&p->lock);
-	if (unlikely(rc) && (job.flags & JOB_EXTENT))
+	if (unlikely(rc || gone) && (job.flags & JOB_EXTENT))
 		crew__free_extent(p, job.payload);
 	if (unlikely(rc == CREW_EBROKEN && ck_pr_load_32(&p->deprived)))
 		crew__abandon(p);

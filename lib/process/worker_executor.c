@@ -154,8 +154,7 @@ static bool help(struct worker_executor *x, crew_future *f)
 {
 	uint64_t ticket = 0;
 
-	if (!crew__offer_withdraw(x, f, &ticket) &&
-	    !((ck_pr_load_32(&f->state) & STATE_HELD) && crew__claim_as(f, STATE_HELD))) /* a group's, that has not even been offered */
+	if (!crew__offer_withdraw(x, f, &ticket) && !crew__claim_held(f, 0)) /* a group's, that has not even been offered */
 		return false;
 	run_here(x, f, ticket);
 	return true;
