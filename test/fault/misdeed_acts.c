@@ -36,11 +36,13 @@ enum { FDS = 64 };
 
 /* ---- what a worker holds ---- */
 
-/* From the worker's stderr on: what lies below is the program's. */
+/* From the worker's stderr on: what lies below is the program's. And nothing that has a name: that is the machine's, not the worker's. */
 static void each_fd(void (*act)(int fd))
 {
+	struct stat st;
+
 	for (int fd = 2; fd < FDS; fd++)
-		if (fcntl(fd, F_GETFD) >= 0)
+		if (fstat(fd, &st) == 0 && !S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode) && !S_ISDIR(st.st_mode) && (!S_ISREG(st.st_mode) || st.st_nlink == 0))
 			act(fd);
 }
 
