@@ -54,7 +54,7 @@ enum { SLACK_KIB = TEST_ASAN ? 300 << 10 : TEST_TSAN ? 16 << 10 : 1 << 10 };
 	} while (0)
 
 /* take gives the future back, whatever the answer. */
-TEST_EACH_WITHIN(a_loop_of_submit_and_take_holds_flat_memory, 180, ex)
+TEST_EACH_WITHIN(a_loop_of_submit_and_take_holds_flat_memory, 60, ex)
 {
 	int y;
 
@@ -63,7 +63,7 @@ TEST_EACH_WITHIN(a_loop_of_submit_and_take_holds_flat_memory, 180, ex)
 }
 
 /* So does one with errors, bytes and long arguments. */
-TEST_EACH_WITHIN(a_loop_with_errors_and_bytes_holds_flat_memory, 180, ex)
+TEST_EACH_WITHIN(a_loop_with_errors_and_bytes_holds_flat_memory, 60, ex)
 {
 	static char input[300];
 	crew_error e;
@@ -83,7 +83,7 @@ static void deliver(crew_future *f, void *arg)
 	(void)f, (void)arg;
 	delivered++;
 }
-TEST_EACH_WITHIN(a_loop_of_submit_to_and_drain_holds_flat_memory, 180, ex)
+TEST_EACH_WITHIN(a_loop_of_submit_to_and_drain_holds_flat_memory, 60, ex)
 {
 	uint32_t sent = 0;
 
@@ -95,7 +95,7 @@ TEST_EACH_WITHIN(a_loop_of_submit_to_and_drain_holds_flat_memory, 180, ex)
 }
 
 /* Posted tasks leave nothing. */
-TEST_EACH_WITHIN(a_loop_of_posts_holds_flat_memory, 180, ex)
+TEST_EACH_WITHIN(a_loop_of_posts_holds_flat_memory, 60, ex)
 {
 	int n = 0;
 

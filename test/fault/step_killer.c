@@ -39,7 +39,7 @@
 #define USUAL_STRIDE 100
 #endif
 
-enum { TASKS = 8, DOOMED = 0, PATIENCE_MS = FAULTY ? 700 : 20000 };
+enum { TASKS = 8, DOOMED = 0, PATIENCE_MS = FAULTY ? 700 : 4000 };
 
 /* Counts its run where it survives, and answers what only a whole run can. */
 CREW_TASK(long, count_run, (crew_bytes, runs), (int, i))
