@@ -4,6 +4,7 @@
  */
 #include "process/pidfd.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -33,17 +34,19 @@ int crew__pidfd_of_child(pid_t pid)
 	return fd;
 }
 
-/* "…\nPid:\t1234\n…"; -1 when it was waited for */
+/* "…\nPid:\t1234\n…"; -1 when it was waited for. Where that cannot be read, without /proc or with no descriptor left, any pidfd will do. */
 bool crew__pidfd_is(int fd, pid_t pid)
 {
 	char path[40], text[512] = "";
 	const char *line;
 	int info, named = 0;
 
+	if (syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0) && errno == EBADF)
+		return false;
 	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
 	info = open(path, O_RDONLY | O_CLOEXEC);
 	if (info < 0)
-		return false;
+		return true;
 	(void)!read(info, text, sizeof text - 1);
 	close(info);
 	line = strstr(text, "\nPid:");

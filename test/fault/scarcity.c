@@ -142,6 +142,30 @@ TEST_WITHIN(executed_processes_do_with_few_descriptors, 120)
 	try_descriptors(executions);
 }
 
+/* What a child is known by can be looked at without another descriptor. */
+TEST(a_program_is_joined_with_no_descriptor_left)
+{
+	char *argv[] = { "sh", "-c", "read line; exit 7", NULL };
+	struct crew_status status;
+	crew_process *p;
+	int pair[2], code = 0;
+
+	CHECK_EQ(pipe(pair), 0);
+	CHECK_EQ(dup2(pair[0], 0), 0);
+	p = crew_process_exec(argv);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 3, 3 }), 0);
+	CHECK(crew_process_alive(p));
+	CHECK_EQ(crew_process_join(p, 0), -ETIMEDOUT);
+	CHECK_EQ(write(pair[1], "\n", 1), 1);
+	CHECK_EQ(crew_process_join(p, 20000), 0);
+	CHECK_EQ(crew_process_exitcode(p, &code), 0);
+	CHECK_EQ(code, 7);
+	CHECK_EQ(crew_process_status(p, &status), 0);
+	CHECK(!status.lost);
+	crew_process_close(p);
+	close(pair[0]), close(pair[1]);
+}
+
 static void try_address_space(opener *open)
 {
 	if (TEST_ASAN || TEST_TSAN)
