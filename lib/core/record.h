@@ -139,12 +139,12 @@ static inline const crew_task *task_of(const crew_future *f)
 /* Make sure there is an annex, NULL: out of memory. Any thread that holds a reference. */
 struct annex *crew__annex(crew_future *f);
 
-/* PENDING → RUNNING, with `mark`; false when it is anything else. `held`: also what a group holds back. A full barrier when it succeeds. */
-static inline bool crew__claim_marked(crew_future *f, uint32_t held, uint32_t mark)
+/* PENDING → RUNNING, with `mark`, as long as those bits of the state are so; false when they are not. A full barrier when it succeeds. */
+static inline bool crew__claim_from(crew_future *f, uint32_t bits, uint32_t are, uint32_t mark)
 {
 	uint32_t s = ck_pr_load_32(&f->state);
 
-	while (phase_of(s) == PHASE_PENDING && (held || !(s & STATE_HELD))) {
+	while ((s & bits) == are) {
 		if (ck_pr_cas_32_value(&f->state, s, ((s & ~(uint32_t)(PHASE_MASK | STATE_HELD)) | PHASE_RUNNING | STATE_TAKEN | mark), &s)) {
 			ck_pr_fence_acquire();
 			return true;
@@ -153,23 +153,21 @@ static inline bool crew__claim_marked(crew_future *f, uint32_t held, uint32_t ma
 	return false;
 }
 
-static inline bool crew__claim_as(crew_future *f, uint32_t held)
+/* `held`: STATE_HELD for also what a group holds back, else 0. */
+static inline bool crew__claim_marked(crew_future *f, uint32_t held, uint32_t mark)
 {
-	return crew__claim_marked(f, held, 0);
+	return crew__claim_from(f, PHASE_MASK | (STATE_HELD & ~held), PHASE_PENDING, mark);
 }
 
 /* What a group holds back, only: once it is let go its executor may have it, and has to be asked. */
 static inline bool crew__claim_held(crew_future *f, uint32_t mark)
 {
-	uint32_t s = ck_pr_load_32(&f->state);
+	return crew__claim_from(f, PHASE_MASK | STATE_HELD, PHASE_PENDING | STATE_HELD, mark);
+}
 
-	while ((s & (PHASE_MASK | STATE_HELD)) == (PHASE_PENDING | STATE_HELD)) {
-		if (ck_pr_cas_32_value(&f->state, s, ((s & ~(uint32_t)(PHASE_MASK | STATE_HELD)) | PHASE_RUNNING | STATE_TAKEN | mark), &s)) {
-			ck_pr_fence_acquire();
-			return true;
-		}
-	}
-	return false;
+static inline bool crew__claim_as(crew_future *f, uint32_t held)
+{
+	return crew__claim_marked(f, held, 0);
 }
 
 /* As crew__claim_marked(), also of what was only marked as running where its task really is. */

@@ -28,7 +28,7 @@ static const struct executor_ops threads_ops;
 
 /* ---- submit ---- */
 
-/* Apart, because it needs the stack. */
+/* Also for a batch. Apart, because it needs the stack. */
 static __attribute__((__noinline__)) int announce_fenced(struct thread_pool *pool)
 {
 	full_fence();
@@ -82,12 +82,8 @@ static void threads_batch_begin(crew_executor *ex, struct port *port)
 
 static void threads_batch_end(crew_executor *ex, struct port *port)
 {
-	struct thread_pool *pool = pool_of(ex);
-
 	((struct thread_port *)port)->gathering = 0;
-	full_fence();
-	if (ck_pr_load_32(&pool->parked))
-		crew__wake_for_submit(pool);
+	announce_fenced(pool_of(ex));
 }
 
 static void threads_port_fini(crew_executor *ex, struct port *port)
