@@ -74,20 +74,13 @@ static int store(crew_future *f, const crew_task *task, const void *arguments, c
 	return 0;
 }
 
-int crew__store_arguments(crew_executor *ex, crew_future *f, const void *arguments, bool annexed)
+/* The executor has shared blocks: what lies in one of its own is not copied. */
+static int store_beside_blocks(crew_executor *ex, crew_future *f, const crew_task *task, const void *arguments)
 {
-	const crew_task *task = task_of(f);
 	crew_bytes kept[8] = { 0 };
-	void *copy;
+	void *copy = malloc(task->arguments);
 	int rc;
 
-	if (crew__fits(task) && !annexed) {
-		crew__copy_small(f->value.word, arguments, task);
-		return 0;
-	}
-	if (!ck_pr_load_32(&ex->has_blocks) || !(task->flags & CREW_TASK_DEEP) || task->parameter_count > 8)
-		return store(f, task, arguments, NULL);
-	copy = malloc(task->arguments);
 	if (!copy)
 		return -ENOMEM;
 	memcpy(copy, arguments, task->arguments);
@@ -95,6 +88,19 @@ int crew__store_arguments(crew_executor *ex, crew_future *f, const void *argumen
 	rc = store(f, task, copy, kept);
 	free(copy);
 	return rc;
+}
+
+int crew__store_arguments(crew_executor *ex, crew_future *f, const void *arguments, bool annexed)
+{
+	const crew_task *task = task_of(f);
+
+	if (crew__fits(task) && !annexed) {
+		crew__copy_small(f->value.word, arguments, task);
+		return 0;
+	}
+	if (ck_pr_load_32(&ex->has_blocks) && (task->flags & CREW_TASK_DEEP) && task->parameter_count <= 8)
+		return store_beside_blocks(ex, f, task, arguments);
+	return store(f, task, arguments, NULL);
 }
 
 void crew__gather(const crew_task *task, const void *const *columns, size_t i, void *arguments)

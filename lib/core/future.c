@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/copy.h"
 #include "base/futex.h"
 #include "core/context.h"
 #include "core/group.h"
@@ -373,10 +374,7 @@ static inline bool take_common(crew_future *f, void *y, size_t size, int type)
 	about = f->about;
 	if (!about || (about & 1) || ((const crew_task *)about)->result != type || n > size || n > 16 || class == CREW_STRING || class == CREW_BYTES || !y)
 		return false;
-	if (likely(n == 8))
-		memcpy(y, f->value.bytes, 8);
-	else
-		memcpy(y, f->value.bytes, n);
+	copy_few(y, f->value.bytes, n);
 	crew__recycle_empty(f);
 	return true;
 }

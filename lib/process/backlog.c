@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/copy.h"
 #include "process/process_executor.h"
 
 enum { CHUNK_NODES = 4096, KEPT = 4, AGE = 4096 };
@@ -163,7 +164,7 @@ static bool fill(struct waiting *w, const struct job *job)
 		to = w->heap = malloc(n);
 	if (!to)
 		return false;
-	memcpy(to, job->payload, n);
+	copy_few(to, job->payload, n);
 	return true;
 }
 

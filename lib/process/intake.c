@@ -67,7 +67,7 @@ static int pack_into(struct process_executor *p, struct job *job, const crew_tas
 	if (!(task->flags & CREW_TASK_DEEP) && task->arguments <= JOB_PAYLOAD) {
 		job->size = task->arguments;
 		if (task->parameter_count)
-			memcpy(job->payload, arguments, task->arguments);
+			copy_few(job->payload, arguments, task->arguments);
 		return 0;
 	}
 	rc = crew__packed_size(task, arguments, &blocks, &size);
@@ -173,7 +173,7 @@ static void place(struct process_executor *p, const struct source *from)
 	cell->job.size = from->size;
 	cell->job.flags = from->flags | (ck_pr_load_32(&f->state) & (STATE_NOTIFY | STATE_WAITER) ? JOB_NOTE : 0);
 	cell->job.deadline = a ? a->deadline : NEVER;
-	memcpy(cell->job.payload, from->payload, payload_of(from->flags, from->size));
+	copy_few(cell->job.payload, from->payload, payload_of(from->flags, from->size));
 	e->f = f;
 	e->ticket = ticket;
 	e->number = from->number;

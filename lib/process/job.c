@@ -283,7 +283,10 @@ static void run_plain(struct worker *w, const crew_task *task, const struct job 
 	unsigned char arguments[JOB_PAYLOAD] __attribute__((__aligned__(16)));
 	uint64_t result[2] __attribute__((__aligned__(16))) = { 0, 0 };
 
-	memcpy(arguments, job->payload, job->size <= 16 ? 16 : JOB_PAYLOAD);
+	if (job->size <= 16)
+		memcpy(arguments, job->payload, 16);
+	else
+		memcpy(arguments, job->payload, JOB_PAYLOAD);
 	task->run(arguments, result);
 	crew__check_fork(w);
 	if (likely(!w->context.dirty) || !answer_raised(w, task))
