@@ -25,6 +25,7 @@
 #include "core/service.h"
 #include "process/kin.h"
 #include "process/mapping.h"
+#include "process/pidfd.h"
 
 /* For the exit handler, which has no other way to know: written once, before the task. */
 static int letter = -1;
@@ -180,7 +181,11 @@ void crew__child_live(const struct birth *b, const int *fds, const crew_task *ta
 
 	sigfillset(&mask);
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);
+#ifdef CREW_FAULT_LATE_WATCH /* for test/fault, which must find it */
+	creator = crew__pidfd_of(getppid());
+#else
 	creator = fds[FD_CREATOR];
+#endif
 	letter = fds[FD_LETTER];
 	crew__fd_mark(letter, &letter_mark);
 	owner = getpid();

@@ -261,6 +261,9 @@ void crew__server_serve(int socket, int host, bool keep)
 	fds[0] = (struct pollfd){ socket, POLLIN, 0 };
 	fds[1] = (struct pollfd){ s.signals, POLLIN, 0 };
 	fds[2] = (struct pollfd){ host, POLLIN, 0 };
+#ifdef CREW_FAULT_UNWATCHED /* for test/fault, which must find it */
+	fds[2].fd = -1;
+#endif
 	for (;;) {
 		poll(fds, 3, -1);
 		if (fds[2].revents)

@@ -21,7 +21,7 @@
 
 enum { EVERY_ONE = 1000, LOOKS = 64, SEEN_ASLEEP = 4 };
 
-static long made; /* steps, of this victim */
+static long made; /* steps, or borders of system calls, of this victim */
 
 long stepper_stride(long usual)
 {
@@ -125,6 +125,28 @@ bool stepper_step(pid_t pid, bool (*asleep)(void *arg), void *arg)
 		return false;
 	CHECK(WSTOPSIG(status) != SIGSEGV && WSTOPSIG(status) != SIGBUS && WSTOPSIG(status) != SIGABRT); /* other signals are withheld */
 	return true;
+}
+
+bool stepper_call(pid_t pid)
+{
+	int status;
+
+	made++;
+	CHECK_EQ(ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD), 0L);
+	do {
+		CHECK_EQ(ptrace(PTRACE_SYSCALL, pid, 0, 0), 0L);
+		CHECK_EQ(waitpid(pid, &status, __WALL), pid);
+		if (!WIFSTOPPED(status) || WSTOPSIG(status) == SIGSTOP)
+			return false;
+		CHECK(WSTOPSIG(status) != SIGSEGV && WSTOPSIG(status) != SIGBUS && WSTOPSIG(status) != SIGABRT);
+	} while (WSTOPSIG(status) != (SIGTRAP | 0x80)); /* a signal: withheld */
+	return true;
+}
+
+void stepper_kill_running(pid_t pid)
+{
+	CHECK_EQ(ptrace(PTRACE_CONT, pid, 0, 0), 0L);
+	stepper_kill(pid);
 }
 
 void stepper_let_go(pid_t pid)

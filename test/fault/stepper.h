@@ -46,6 +46,15 @@ void stepper_seize(pid_t pid);
  */
 bool stepper_step(pid_t pid, bool (*asleep)(void *arg), void *arg);
 
+/*
+ * To its next system call, before the first of its instructions is made, or, if it is held there, through that call: every other time it is about to call.
+ * False: act is over, or the process is. Steps may follow in either place.
+ */
+bool stepper_call(pid_t pid);
+
+/* Off it goes, and is killed at once, wherever it is by then; as after stepper_call(), in the middle of a call. */
+void stepper_kill_running(pid_t pid);
+
 /* It goes on, and is nobody's any more. */
 void stepper_let_go(pid_t pid);
 
