@@ -89,6 +89,7 @@ int __wrap_pthread_mutex_unlock(pthread_mutex_t *mutex)
 	held[i] = held[--held_count];
 	step_progress();
 	step_wakes(FOR_MUTEX, mutex, INT_MAX);
+	late_catch_up();
 	return 0;
 }
 
@@ -161,6 +162,14 @@ static long membarrier(const void *site)
 	return 0;
 }
 
+static long send_signal(int pidfd, int signal, const void *site)
+{
+	if (step_begins(STEP_CALL, NULL, site))
+		buffer_flush(schedule_thread());
+	schedule_signal(pidfd, signal);
+	return 0;
+}
+
 DECLARE(long, syscall, long number, long a, long b, long c, long d, long e, long f);
 long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
@@ -170,6 +179,8 @@ long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 		return __real_syscall(number, a, b, c, d, e, f);
 	if (number == SYS_membarrier)
 		return membarrier(CALL_SITE);
+	if (number == SYS_pidfd_send_signal)
+		return send_signal((int)a, (int)b, CALL_SITE);
 	if (number != SYS_futex)
 		return number == SYS_gettid ? schedule_thread() + 1 : __real_syscall(number, a, b, c, d, e, f);
 	if ((b & FUTEX_CMD_MASK) == FUTEX_WAKE)
@@ -204,8 +215,13 @@ int __wrap_sched_yield(void)
 DECLARE(ssize_t, read, int fd, void *p, size_t n);
 ssize_t __wrap_read(int fd, void *p, size_t n)
 {
-	if (schedule_runs() && step_begins(STEP_CALL, NULL, CALL_SITE))
+	if (schedule_runs() && step_begins(STEP_CALL, NULL, CALL_SITE)) {
 		buffer_flush(schedule_thread());
+		if (fault_at(LATE, CALL_SITE)) {
+			late_read(fd);
+			return (ssize_t)n;
+		}
+	}
 	return __real_read(fd, p, n);
 }
 
@@ -442,5 +458,6 @@ long host_blocks(void)
 void host_reset(void)
 {
 	held_count = 0;
+	late_reset();
 	memset(key_values[1], 0, sizeof key_values - sizeof key_values[0]);
 }

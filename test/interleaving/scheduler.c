@@ -82,7 +82,6 @@ static void kill_thread(int i)
 	account_step(STEP_KILL, i, NULL, NULL);
 	buffer_flush(i); /* what a processor has retired reaches memory, whatever becomes of the process */
 	threads[i].state = KILLED;
-	kills_left--;
 	step_progress();
 	current = -1;
 	if (scenario->killed)
@@ -218,6 +217,7 @@ static void decide(void)
 			buffer_flush_one(o.thread);
 			continue;
 		case KILL:
+			kills_left--;
 			kill_thread(o.thread);
 			continue;
 		case TIME_OUT:
@@ -363,6 +363,32 @@ bool schedule_killed(int thread)
 bool schedule_ended(int thread)
 {
 	return threads[thread].state == ENDED || threads[thread].state == KILLED;
+}
+
+void schedule_exit(void)
+{
+	step_begins(STEP_END, NULL, CALL_SITE);
+	kill_thread(current);
+	decide();
+	abort();
+}
+
+void schedule_kill(int thread)
+{
+	if (!schedule_ended(thread))
+		kill_thread(thread);
+}
+
+void schedule_pass(int ms)
+{
+	now += (uint64_t)ms * 1000000;
+}
+
+void schedule_signal(int pidfd, int signal)
+{
+	if (!scenario->signalled)
+		schedule_unfit("nobody is there for a signal");
+	scenario->signalled(pidfd, signal);
 }
 
 void schedule_sleep(void)

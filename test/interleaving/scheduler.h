@@ -40,6 +40,7 @@ struct scenario {
 	void (*end)(void);   /* after each, when every thread has returned, or was killed */
 	void (*thread[SCENARIO_THREADS])(void);
 	void (*killed)(int thread); /* right after a kill, by nobody: what the kernel does then */
+	void (*signalled)(int pidfd, int signal); /* in who sends it */
 	unsigned mortal; /* bit i: thread i may be killed */
 	unsigned idle;	 /* bit i: thread i may sleep in the end */
 	int preemptions, delays, kills;
@@ -49,10 +50,11 @@ struct scenario {
 };
 
 /*
- * What is broken on purpose: every operation of a kind in a function of lib/. Without a fence, updates are none either. A blind CAS takes what it finds for what it looks for, and writes; a
- * deaf one says that it has written, and has not.
+ * What is broken on purpose: every operation of a kind in a function of lib/. Without a fence, updates are none either. A blind CAS takes what it finds
+ * for what it looks for, and writes; a deaf one says that it has written, and has not; a blind load finds 0 (of 32 bits). What is late, an update or a
+ * read, comes behind the next unlock. Without its exit a worker goes on where it should have ended.
  */
-enum fault_kind { NO_FAULT, NO_FENCE, NO_WAKE, NO_STORE, NO_UPDATE, BLIND_CAS, DEAF_CAS, NO_LOCK };
+enum fault_kind { NO_FAULT, NO_FENCE, NO_WAKE, NO_STORE, NO_UPDATE, BLIND_CAS, DEAF_CAS, NO_LOCK, BLIND_LOAD, LATE, NO_EXIT };
 struct fault {
 	const char *function;
 	enum fault_kind kind;
@@ -79,6 +81,12 @@ bool schedule_killed(int thread);
 bool schedule_ended(int thread);
 /* From here on no thread gives way unless it must, and nothing is chosen (quiet), or all is as ever again. Each schedule begins loud. For what leads to the interesting part. */
 void schedule_quiet(bool quiet);
+
+/* This thread is killed, here and now; that one is, wherever it is. */
+_Noreturn void schedule_exit(void);
+void schedule_kill(int thread);
+/* Time goes by. */
+void schedule_pass(int ms);
 
 /* Sleep until this thread was roused, perhaps before. For what the kernel tells: a death, a descriptor. */
 void schedule_sleep(void);

@@ -3,6 +3,7 @@
  * search.c: all schedules of a scenario, in a forked child, which says by its exit status how it went: so a crash is a finding like all others.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -149,6 +150,7 @@ static _Noreturn void be_searched(void)
 		_exit(EXIT_IMPOSSIBLE);
 	catch_crashes();
 	running_schedules = true;
+	mallopt(M_MMAP_THRESHOLD, 1 << 17); /* slabs lie where they lay in the last schedule: no map of them grows */
 	if (scenario->open)
 		scenario->open();
 	if (broken)

@@ -34,6 +34,7 @@ bool step_waits(enum waiting_for what, const void *p, uint64_t deadline);
 void step_wakes(enum waiting_for what, const void *p, int count);
 int step_thread_start(void *(*start)(void *), void *arg); /* its number; -1: too many */
 bool schedule_is_quiet(void);
+void schedule_signal(int pidfd, int signal);
 uint64_t *schedule_clock(void);
 void schedule_run(const struct scenario *scenario, int preemptions); /* once, as choices.c says */
 
@@ -82,6 +83,12 @@ void host_check_memory(const void *p, const void *site); /* fails the schedule w
 void host_thread_ends(void);
 void host_free_all(void);
 long host_blocks(void); /* of memory, made and not freed */
+
+/* ---- late_steps.c: of this thread, until the end of its next unlock ---- */
+void late_reset(void);
+void late_update(void *p, enum step_update what, uint64_t v, unsigned int size);
+void late_read(int fd);
+void late_catch_up(void);
 
 /* ---- call_sites.c ---- */
 void site_name(char *text, unsigned long size, const void *site);

@@ -135,7 +135,7 @@ uint64_t step_load(const void *p, unsigned int size)
 	uint64_t v;
 
 	step_begins(STEP_LOAD, p, CALL_SITE);
-	v = memory_read(p, size);
+	v = fault_at(BLIND_LOAD, CALL_SITE) && size == sizeof(uint32_t) ? 0 : memory_read(p, size);
 	step_was(v);
 	return v;
 }
@@ -185,6 +185,10 @@ uint64_t step_update(void *p, enum step_update what, uint64_t v, unsigned int si
 {
 	uint64_t old;
 
+	if (fault_at(LATE, CALL_SITE)) {
+		late_update(p, what, v, size);
+		return memory_read(p, size);
+	}
 	if (step_begins(STEP_UPDATE, p, CALL_SITE) && !fault_at(NO_FENCE, CALL_SITE))
 		buffer_flush(schedule_thread());
 	old = memory_read(p, size);
