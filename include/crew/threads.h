@@ -14,7 +14,8 @@
  * Threads cannot be killed: a deadline or a cancel is told to the task (crew_task_cancelled()), no more. A crash of a task is a
  * crash of the program; that is what crew_processes() is for.
  *
- * A module (dlopen) whose tasks are under way must stay loaded: threads run its very code. Processes keep what they need.
+ * A module (dlopen) whose tasks are under way must stay loaded: threads run its very code. When their futures are done and given back nothing here
+ * refers to it. Processes keep what they need.
  */
 #pragma GCC system_header
 #ifndef CREW_THREADS_H

@@ -4,11 +4,16 @@
  */
 #include <crew/crew.h>
 
-extern const crew_task *const late_task;
+extern const crew_task *const late_task, *const late_failure;
 
 CREW_TASK(long, multiply, (long, x))
 {
 	return FACTOR * x;
 }
 
-const crew_task *const late_task = &multiply_crew_task;
+CREW_TASK(long, give_up, (long, code))
+{
+	return crew_raise((int)code, "no use");
+}
+
+const crew_task *const late_task = &multiply_crew_task, *const late_failure = &give_up_crew_task;
