@@ -34,6 +34,7 @@
 #include <unistd.h>
 
 #include "census.h"
+#include "noise.h"
 
 enum { JOBS_MAX = 64, TESTS_MAX = 8192, GDB_SECONDS = 20, FAMILY_MAX = 64 };
 
@@ -54,6 +55,7 @@ struct job {
 
 static struct test tests[TESTS_MAX];
 static int test_count;
+static bool left_out[TESTS_MAX]; /* not drawn */
 static struct report *report; /* the test's, in its process */
 static uint64_t seed, random_state;
 static bool verbose;
@@ -397,6 +399,21 @@ static bool chosen(const struct test *test, char **filters, int count)
 	return false;
 }
 
+/* n of those that are chosen, each as likely as the others. */
+static void draw(char **filters, int filter_count, size_t n)
+{
+	size_t rest = 0;
+
+	for (int i = 0; i < test_count; i++)
+		rest += chosen(&tests[i], filters, filter_count);
+	random_state = seed;
+	for (int i = 0; i < test_count; i++)
+		if (chosen(&tests[i], filters, filter_count)) {
+			left_out[i] = test_random() % rest-- >= n;
+			n -= !left_out[i];
+		}
+}
+
 static void run_all(char **filters, int filter_count, long repeat, int job_count)
 {
 	static struct job jobs[JOBS_MAX];
@@ -407,7 +424,7 @@ static void run_all(char **filters, int filter_count, long repeat, int job_count
 				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	for (long round = 0; round < repeat; round++)
 		for (int i = 0; i < test_count; i++) {
-			if (!chosen(&tests[i], filters, filter_count))
+			if (left_out[i] || !chosen(&tests[i], filters, filter_count))
 				continue;
 			for (k = 0; jobs[k].test; k = k + 1 < job_count ? k + 1 : (await_jobs(jobs, job_count), 0))
 				;
@@ -430,7 +447,7 @@ static int usable_cpus(void)
 
 int main(int argc, char **argv)
 {
-	long repeat = 1, jobs = environment("TEST_JOBS", usable_cpus());
+	long repeat = 1, sample = 0, noise = 0, jobs = environment("TEST_JOBS", usable_cpus());
 	bool list = false;
 	int filters = 0;
 
@@ -446,6 +463,10 @@ int main(int argc, char **argv)
 			repeat = atol(argv[++i]);
 		else if (strcmp(argv[i], "--jobs") == 0 && i + 1 < argc)
 			jobs = atol(argv[++i]);
+		else if (strcmp(argv[i], "--sample") == 0 && i + 1 < argc)
+			sample = atol(argv[++i]);
+		else if (strcmp(argv[i], "--noise") == 0 && i + 1 < argc)
+			noise = atol(argv[++i]);
 		else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc)
 			seed = strtoull(argv[++i], NULL, 0);
 		else
@@ -461,7 +482,11 @@ int main(int argc, char **argv)
 	/* ThreadSanitizer has one thread of its own, but two in the child of a process that never had another. */
 	if (TEST_TSAN)
 		start_a_thread();
+	if (sample > 0)
+		draw(argv, filters, test_scaled((size_t)sample));
+	noise_start((int)noise);
 	run_all(argv, filters, repeat, (int)(jobs < 1 ? 1 : jobs > JOBS_MAX ? JOBS_MAX : jobs));
+	noise_stop();
 	printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
 	return failed != 0 || passed + skipped == 0;
 }

@@ -12,7 +12,8 @@
  * without harm to the others, and fails for each of these. A failed check ends the test at once, in whatever thread or worker process it stands.
  * After a test that passed, no file descriptor, thread, child process or shared mapping may be left that was not there before.
  *
- * Command line: substrings of test names to run; --list; --verbose (each test, its time, and what it printed); --repeat N; --jobs N; --seed N.
+ * Command line: substrings of test names to run; --list; --verbose (each test, its time, and what it printed); --repeat N; --jobs N; --seed N;
+ * --sample N: N of them, as many times more or fewer as STRESS says, drawn anew each time; --noise N: beside N processes that spin and N that wake each other.
  * Environment: TEST_LIMIT multiplies every time limit (0.1 is possible), STRESS the sizes that go through test_scaled().
  */
 #ifndef CREW_TEST_RUNNER_H
