@@ -55,10 +55,10 @@ struct crew_process {
 	enum kin_kind kind;
 	uint32_t generation;
 	pid_t pid;
-	int fd;	    /* pidfd; of a thread an eventfd; -1 */
+	int fd;	    /* pidfd; of a thread a socket; -1 */
 	int status; /* of the server's, else -1 */
 	int letter; /* -1: a program, a thread */
-	struct fd_mark mark; /* what it is */
+	struct fd_mark mark; /* what it is; of a thread, what fd is */
 	char name[NAME_ROOM];
 	bool daemon, detached;
 	bool nursed; /* a program that has to be given back to the nursery */
@@ -71,6 +71,8 @@ struct crew_process {
 	struct crew_status end;
 	crew_error error;
 	void *value;	    /* the result, malloc'ed; what a string or bytes point to lies behind it */
+	/* the thread that this is the handle of */
+	uint32_t over; /* it has said all; futex */
 	/* guarded by the kin's mutex */
 	crew_process *next, *previous;
 	bool abandoned; /* closed while it ran: freed by who reaps it */

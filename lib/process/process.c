@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/futex.h"
 #include "process/kin.h"
 #include "process/nursery.h"
 #include "process/pidfd.h"
@@ -73,6 +74,8 @@ static void close_if_open(int *fd)
 /* A program that closes all descriptors closes those of its children, too, and may have files of its own there by now. The letter is unmistakable. */
 bool crew__process_owns(const crew_process *p)
 {
+	if (p->kind == KIN_THREAD)
+		return p->fd < 0 || crew__fd_is(p->fd, &p->mark);
 	if (p->kind != KIN_FORKED && p->kind != KIN_SERVED && p->kind != KIN_DETACHED)
 		return true;
 	return p->letter >= 0 ? crew__fd_is(p->letter, &p->mark) : p->fd < 0 || crew__pidfd_is(p->fd, p->pid);
@@ -259,7 +262,7 @@ static void lose(crew_process *p)
 static void look_after_descriptors(crew_process *p)
 {
 	pthread_mutex_lock(&p->mutex);
-	if (!p->ended && !crew__process_owns(p))
+	if (p->kind != KIN_THREAD && !p->ended && !crew__process_owns(p))
 		lose(p);
 	pthread_mutex_unlock(&p->mutex);
 }
@@ -292,12 +295,25 @@ static bool has_ended(crew_process *p)
 	return ended;
 }
 
+/* Its descriptor is for others to poll, who may also close it. */
+static int settle_thread(crew_process *p, uint64_t deadline)
+{
+	while (!load_acquire_32(&p->over)) { /* pairs with the release in announce (thread_child.c) */
+		if (crew__ms_left(deadline) == 0)
+			return -ETIMEDOUT;
+		crew__futex_wait(&p->over, 0, deadline, false); /* woken by announce */
+	}
+	return 0;
+}
+
 int crew__process_settle(crew_process *p, int ms)
 {
 	uint64_t deadline = crew__deadline(ms);
 	struct pollfd end = { -1, POLLIN, 0 };
 	int n;
 
+	if (p->kind == KIN_THREAD)
+		return settle_thread(p, deadline);
 	look_after_descriptors(p);
 	if (has_ended(p))
 		return 0;
@@ -307,10 +323,7 @@ int crew__process_settle(crew_process *p, int ms)
 	while (n < 0 && errno == EINTR);
 	if (n != 1)
 		return -ETIMEDOUT;
-	if (p->kind != KIN_THREAD)
-		learn(p);
-	else
-		(void)has_ended(p); /* it has said all under the mutex before its descriptor was readable: by taking that we see it */
+	learn(p);
 	return 0;
 }
 
@@ -475,7 +488,7 @@ int crew_process_fd(crew_process *p)
 {
 	int rc = usable(p);
 
-	return rc ? rc : p->fd;
+	return rc ? rc : p->kind == KIN_THREAD && !crew__process_owns(p) ? -EBADF : p->fd;
 }
 
 int crew_process_pipe(crew_process *p, int which)
@@ -513,7 +526,9 @@ crew_process *crew_process_close(crew_process *p)
 	int rc = crew__process_check(p);
 
 	if (rc == CREW_EFORKED && p->kind != KIN_SELF && p->kind != KIN_PARENT) {
-		free(p->value); /* our copy; its descriptors were closed by the fork's hook */
+		if (p->kind == KIN_THREAD)
+			crew__fd_close(p->fd, &p->mark);
+		free(p->value); /* our copy; a child's descriptors were closed by the fork's hook */
 		free(p);
 	}
 	if (rc || p == &no_memory)

@@ -3,17 +3,21 @@
  * thread_child.c: crew_thread_start(): a thread behind the face of a process.
  *
  * Object and thread hold a reference each, since a daemonic thread may outlive its object. The thread says all about its end under the object's mutex, then
- * makes the descriptor readable; the rest of the object does not know that it is none of a process.
+ * that it has, and makes the descriptor readable, if the program has left us that. Nobody here waits by the descriptor, so whoever closes it loses that alone.
+ *
+ * The descriptor is a socket that nobody is connected to: unlike an eventfd's its inode is nobody else's, and it is readable once no more can come.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/futex.h"
 #include "base/signals.h"
 #include "core/packing.h"
 #include "process/kin.h"
@@ -70,18 +74,25 @@ static void run(crew_process *p, void *arguments)
 	free(result);
 }
 
+static void announce(crew_process *p)
+{
+	store_release_32(&p->over, 1);
+	crew__futex_wake(&p->over, INT_MAX, false);
+	if (crew__process_owns(p))
+		shutdown(p->fd, SHUT_RD);
+}
+
 static void *thread(void *arg)
 {
 	struct thread_start *s = arg;
 	crew_process *p = s->p;
-	const uint64_t one = 1;
 	bool daemon = p->daemon;
 
 	settle_down(s);
 	crew__kin_enter_thread(p);
 	run(p, s->arguments);
 	free(s);
-	(void)!write(p->fd, &one, sizeof one);
+	announce(p);
 	crew__process_unref(p);
 	if (!daemon)
 		crew__kin_thread_ends();
@@ -146,9 +157,9 @@ static int begin(crew_process *p, struct thread_start *s, size_t stack_size)
 {
 	int rc;
 
-	p->fd = crew__fd_keep(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	if (p->fd < 0)
-		return p->fd;
+	p->fd = crew__fd_keep(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+	if (p->fd < 0 || crew__fd_mark(p->fd, &p->mark))
+		return p->fd < 0 ? p->fd : -EBADF;
 	s->p = p;
 	p->refs = 2;
 	p->pid = getpid();

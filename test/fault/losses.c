@@ -375,6 +375,69 @@ TEST(threads_need_no_descriptors)
 	}
 }
 
+/* The handle of one has, which is for others to poll. What the program opens there is not what the thread says its end to, nor what it is waited for by. */
+CREW_TASK(long, square_after, (uint32_t *, word), (long, x))
+{
+	while (!__atomic_load_n(word, __ATOMIC_ACQUIRE))
+		sched_yield();
+	return x * x;
+}
+
+TEST(handles_of_threads_need_no_descriptors)
+{
+	uint32_t word = 0;
+	uint64_t there = 0;
+	crew_process *p;
+	int number;
+	long y;
+
+	if (TEST_TSAN)
+		SKIP("ThreadSanitizer takes a descriptor that one thread closes and another uses for a race, and is right");
+	p = crew_thread_start(square_after, &word, 7L);
+	number = crew_process_fd(p);
+	CHECK(number >= 3);
+	close_all();
+	CHECK_EQ(crew_process_fd(p), -EBADF);
+	CHECK_EQ(crew_process_join(p, 0), -ETIMEDOUT);
+	CHECK_EQ(dup2(eventfd(5, EFD_CLOEXEC | EFD_NONBLOCK), number), number); /* readable */
+	CHECK_EQ(crew_process_fd(p), -EBADF);
+	CHECK(crew_process_alive(p));
+	CHECK_EQ(crew_process_join(p, 1), -ETIMEDOUT);
+	__atomic_store_n(&word, 1, __ATOMIC_RELEASE);
+	CHECK_EQ(crew_process_join(p, CREW_FOREVER), 0);
+	CHECK(crew_process_result(p, &y) == 0 && y == 49);
+	CHECK(crew_process_close(p) == NULL);
+	CHECK_EQ(read(number, &there, sizeof there), (ssize_t)sizeof there);
+	CHECK_EQ(there, 5u);
+	close_all();
+}
+
+/* Nor is it shut down, if it is a socket as the thread's own was. */
+TEST(a_socket_that_gets_the_number_of_a_threads_handle_stays_open)
+{
+	uint32_t word = 0;
+	crew_process *p;
+	int number, pair[2];
+	char c;
+
+	if (TEST_TSAN)
+		SKIP("ThreadSanitizer takes a descriptor that one thread closes and another uses for a race, and is right");
+	p = crew_thread_start(square_after, &word, 7L);
+	number = crew_process_fd(p);
+	close_all();
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	if (pair[0] != number && pair[1] != number)
+		CHECK_EQ(dup2(pair[0], number), number);
+	__atomic_store_n(&word, 1, __ATOMIC_RELEASE);
+	CHECK_EQ(crew_process_join(p, CREW_FOREVER), 0);
+	CHECK(crew_process_close(p) == NULL);
+	CHECK_EQ(write(pair[1], "a", 1), 1);
+	CHECK(read(pair[0], &c, 1) == 1 && c == 'a');
+	CHECK_EQ(write(pair[0], "b", 1), 1);
+	CHECK(read(pair[1], &c, 1) == 1 && c == 'b');
+	close_all();
+}
+
 /* ---- single children ---- */
 
 static void check_child(enum crew_start start, bool possible)

@@ -211,6 +211,11 @@ REAL(int, fcntl, int fd, int command, ...)
 	return (command == F_DUPFD_CLOEXEC || command == F_DUPFD) && fails(DUP) ? -1 : __real_fcntl(fd, command, argument);
 }
 
+REAL(int, socket, int domain, int type, int protocol)
+{
+	return fails(SOCKETS) ? -1 : __real_socket(domain, type, protocol);
+}
+
 REAL(int, socketpair, int domain, int type, int protocol, int pair[2])
 {
 	return fails(SOCKETS) ? -1 : __real_socketpair(domain, type, protocol, pair);
