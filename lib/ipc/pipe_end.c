@@ -57,7 +57,8 @@ static void after_fork_child(void)
 			*at = e->next;
 			e->next = table.lost;
 			table.lost = e;
-			close(e->fd);
+			if (socket_is(e->fd, e->ino))
+				close(e->fd);
 		} else {
 			at = &e->next;
 		}
@@ -96,7 +97,7 @@ static struct pipe_end *end_free(struct pipe_end *e)
 {
 	if (!e)
 		return NULL;
-	if (e->fd >= 0)
+	if (socket_is(e->fd, e->ino))
 		close(e->fd);
 	pthread_mutex_destroy(&e->sending);
 	pthread_mutex_destroy(&e->receiving);
@@ -155,11 +156,9 @@ static void take_out(struct pipe_end **at)
 /* Is its descriptor what it was? Looked at once in each process. */
 static bool still_there(struct pipe_end *e)
 {
-	struct stat st;
-
 	if (!e->inherited)
 		return true;
-	if (fstat(e->fd, &st) || !S_ISSOCK(st.st_mode) || st.st_ino != e->ino)
+	if (!socket_is(e->fd, e->ino))
 		return false;
 	e->inherited = false;
 	return true;
@@ -344,7 +343,7 @@ int crew__end_lend(crew_handle handle)
 
 	lock();
 	at = find(handle);
-	if (*at && (*at)->made) {
+	if (*at && (*at)->made && socket_is((*at)->fd, (*at)->ino)) {
 		fd = fcntl((*at)->fd, F_DUPFD_CLOEXEC, 3);
 		fd = fd < 0 ? -errno : fd;
 		if (fd >= 0)

@@ -10,6 +10,7 @@
 
 #include <crew/pipe.h>
 #include <pthread.h>
+#include <sys/stat.h>
 
 #include "ipc/frame.h"
 #include "ipc/object.h"
@@ -58,6 +59,14 @@ struct pipe_end {
 	size_t have;			/* bytes of it, then of the body too */
 	struct frame frame;
 };
+
+/* Is it that socket still? The program may have closed it and opened something else. */
+static inline bool socket_is(int fd, ino_t ino)
+{
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_ino == ino;
+}
 
 /* Make an end of this process of fd, which is consumed. *ret is a failed handle when it cannot be. */
 crew_pipe crew__end_make(int fd, uint32_t flags);

@@ -7,6 +7,9 @@
  * One thread with an abstract socket, so that nothing is left in the file system however we end. Its name is 128 random bits, which stand in
  * the family's memory alone; whoever connects must be of our user all the same. It runs while there are ends that somebody could ask for, and ends by itself: the
  * last to be closed may be a gift, which the thread closes.
+ *
+ * A program may close all descriptors: then the thread sleeps on what only it still has, touches nothing when it wakes, and goes; the next to make an end starts
+ * another.
  */
 #include <errno.h>
 #include <poll.h>
@@ -30,6 +33,7 @@ static struct {
 	uint32_t ends;	  /* that may be asked for */
 	uint64_t name[2];
 	int listener, bell; /* bell: an eventfd; look at the count */
+	ino_t ino; /* of the listener: are the two still ours? */
 } lender = { .mutex = PTHREAD_MUTEX_INITIALIZER, .listener = -1, .bell = -1 };
 
 static socklen_t address_of(const uint64_t name[2], struct sockaddr_un *ret)
@@ -93,13 +97,41 @@ static void serve(int fd)
 		close(lent);
 }
 
+/* The mutex is held. */
+static bool at_home(void)
+{
+	return lender.running && socket_is(lender.listener, lender.ino);
+}
+
+/* The mutex is held. */
+static void ring(void)
+{
+	if (at_home())
+		eventfd_write(lender.bell, 1);
+}
+
+/* Another has our place, or the descriptors are gone. */
+static bool displaced(ino_t mine)
+{
+	bool gone;
+
+	pthread_mutex_lock(&lender.mutex);
+	gone = lender.ino != mine || !at_home();
+	if (gone && lender.ino == mine)
+		lender.running = false;
+	if (gone)
+		crew__service_leave();
+	pthread_mutex_unlock(&lender.mutex);
+	return gone;
+}
+
 /* Nothing to lend any more: true, and the next to make an end starts another. */
-static bool retire(void)
+static bool retire(ino_t mine)
 {
 	bool last;
 
 	pthread_mutex_lock(&lender.mutex);
-	last = lender.ends == 0;
+	last = lender.ends == 0 && lender.ino == mine && at_home();
 	if (last) {
 		close(lender.listener);
 		close(lender.bell);
@@ -114,11 +146,13 @@ static bool retire(void)
 static void *lend(void *argument)
 {
 	struct pollfd fds[2] = { { .fd = lender.listener, .events = POLLIN }, { .fd = lender.bell, .events = POLLIN } };
+	const ino_t mine = (ino_t)(uintptr_t)argument;
 	eventfd_t count;
 
-	(void)argument;
 	do {
 		poll(fds, 2, crew__ms_left(crew__end_expire()));
+		if (displaced(mine))
+			return NULL;
 		if (fds[0].revents) {
 			int fd = accept4(lender.listener, NULL, NULL, SOCK_CLOEXEC);
 
@@ -130,13 +164,14 @@ static void *lend(void *argument)
 		if (fds[1].revents)
 			(void)eventfd_read(lender.bell, &count);
 		crew__end_expire();
-	} while (!retire());
+	} while (!retire(mine));
 	return NULL;
 }
 
 static int start(void)
 {
 	struct sockaddr_un address;
+	struct stat st;
 	int rc = 0;
 
 	if (getrandom(lender.name, sizeof lender.name, 0) != sizeof lender.name)
@@ -144,10 +179,13 @@ static int start(void)
 	lender.listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	lender.bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (lender.listener < 0 || lender.bell < 0 ||
-	    bind(lender.listener, (struct sockaddr *)&address, address_of(lender.name, &address)) || listen(lender.listener, 128))
+	    bind(lender.listener, (struct sockaddr *)&address, address_of(lender.name, &address)) || listen(lender.listener, 128) ||
+	    fstat(lender.listener, &st))
 		rc = -errno;
-	if (rc == 0)
-		rc = crew__service_start(NULL, lend, NULL);
+	if (rc == 0) {
+		lender.ino = st.st_ino;
+		rc = crew__service_start(NULL, lend, (void *)(uintptr_t)st.st_ino);
+	}
 	lender.running = rc == 0;
 	if (rc) {
 		close(lender.listener);
@@ -162,7 +200,7 @@ int crew__lender_open(uint64_t ret_name[2])
 	int rc;
 
 	pthread_mutex_lock(&lender.mutex);
-	rc = lender.running ? 0 : start();
+	rc = at_home() ? 0 : start();
 	if (rc == 0) {
 		lender.ends++;
 		memcpy(ret_name, lender.name, sizeof lender.name);
@@ -175,22 +213,21 @@ void crew__lender_close(void)
 {
 	pthread_mutex_lock(&lender.mutex);
 	if (--lender.ends == 0)
-		eventfd_write(lender.bell, 1);
+		ring();
 	pthread_mutex_unlock(&lender.mutex);
 }
 
 void crew__lender_look(void)
 {
 	pthread_mutex_lock(&lender.mutex);
-	if (lender.running)
-		eventfd_write(lender.bell, 1);
+	ring();
 	pthread_mutex_unlock(&lender.mutex);
 }
 
 void crew__lender_forked(void)
 {
 	pthread_mutex_init(&lender.mutex, NULL);
-	if (lender.running) {
+	if (at_home()) {
 		close(lender.listener);
 		close(lender.bell);
 	}

@@ -438,6 +438,40 @@ TEST(a_socket_that_gets_the_number_of_a_threads_handle_stays_open)
 	close_all();
 }
 
+/* Ends of pipes, and who lends them: what gets their numbers is not written to and not closed, and others can be made. */
+static void loses_pipes(enum crew_start start)
+{
+	crew_pipe ends[2];
+	int fds[FILES];
+	char c;
+
+	(void)start;
+	CHECK_EQ(crew_pipe_make(ends, 0), 0);
+	CHECK_EQ(crew_pipe_send(ends[0], "x", 1, PATIENCE_MS), 0);
+	close_all();
+	for (int i = 0; i < FILES; i++) {
+		fds[i] = open_one((i + shift) % KINDS);
+		CHECK((i + shift) % KINDS != 0 || write(fds[i], "text", 4) == 4);
+	}
+	crew_pipe_drop(ends[0]);
+	crew_pipe_drop(ends[1]);
+	CHECK_EQ(crew_pipe_make(ends, 0), 0); /* and another lender */
+	CHECK_EQ(crew_pipe_send(ends[0], "y", 1, PATIENCE_MS), 0);
+	CHECK(crew_pipe_recv(ends[1], &c, 1, PATIENCE_MS) == 1 && c == 'y');
+	crew_pipe_drop(ends[0]);
+	crew_pipe_drop(ends[1]);
+	for (int i = 0; i < FILES; i++)
+		check_untouched(fds[i], (i + shift) % KINDS);
+}
+
+TEST(files_that_get_the_numbers_of_pipes_are_the_programs_alone)
+{
+	if (TEST_TSAN)
+		SKIP("ThreadSanitizer takes a descriptor that one thread closes and another uses for a race, and is right");
+	for (shift = 0; shift < KINDS; shift++)
+		apart(loses_pipes, CREW_START_DEFAULT);
+}
+
 /* ---- single children ---- */
 
 static void check_child(enum crew_start start, bool possible)
