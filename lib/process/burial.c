@@ -456,7 +456,7 @@ static void sweep_seats(struct process_executor *p)
 void crew__sweep(struct process_executor *p)
 {
 	struct batch batch;
-	uint64_t head;
+	uint64_t head, tail;
 	bool repaired = false, stuck;
 
 	batch.n = 0;
@@ -480,9 +480,11 @@ void crew__sweep(struct process_executor *p)
 		if (p->entries[i].f)
 			sweep_entry(p, &p->entries[i], head, repaired, &batch);
 	}
-	crew__pump(p, &batch, BATCH_ITEMS);
+	tail = crew__pump(p, &batch, BATCH_ITEMS) ? p->tail : 0;
 	latch_release(&p->lock);
 	crew__deliver(p, &batch);
+	if (tail)
+		crew__ring_published(&p->ring, tail);
 	if (stuck || repaired)
 		crew__wake_workers(p);
 }

@@ -186,12 +186,11 @@ static void place(struct process_executor *p, const struct source *from)
 	store_release_32(&cell->ticket, (uint32_t)ticket); /* pairs with the load in claim (process_worker.c) */
 }
 
-/* All tickets so far can be taken. A full barrier: pairs with the one in park (process_worker.c), so that either it sees them or we see its bit. */
+/* All tickets so far can be taken. Whoever then looks for a sleeper has given back the lock before, which is the barrier that he needs, see
+   crew__ring_published. */
 static uint64_t publish(struct process_executor *p)
 {
-	ck_pr_fence_release();
-	ck_pr_fas_64(&p->ring.pub->tail, p->tail);
-	ck_pr_fence_atomic_load();
+	store_release_64(&p->ring.pub->tail, p->tail); /* pairs with the load in take (process_worker.c) */
 	return p->tail;
 }
 
@@ -314,6 +313,7 @@ void crew__move_errand(struct process_executor *p, struct entry *e, struct batch
 	if (e->waiters)
 		crew__futex_wake(word_futex(ring_claim(&p->ring, e->ticket)), INT_MAX, true);
 	publish(p);
+	ck_pr_fence_memory(); /* as in crew__ring_published; but the lock is held still */
 	crew__ring_wake_one(&p->ring);
 }
 

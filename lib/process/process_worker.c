@@ -312,7 +312,7 @@ static void park(struct worker *w, uint32_t *turns)
 
 	ck_pr_fence_load();
 	set_bit(rw->parked, w);
-	ck_pr_fence_memory(); /* pairs with the barrier between tail and the bits in publish (intake.c) */
+	ck_pr_fence_memory(); /* pairs with the barrier between tail and the bits, see crew__ring_published (ring.c) */
 	if (crew__ring_any(rw->offering, w->ring))
 		ring_parked_engine(w); /* we are idle: pairs with the barrier in announce (offer.c) */
 	if (load_acquire_64(&w->ring->pub->tail) <= ck_pr_load_64(&rw->head) && !ck_pr_load_32(&w->ring->pub->stop) &&

@@ -155,6 +155,9 @@ bool crew__ring_published(struct ring *r, uint64_t tail)
 	uint32_t awake, average;
 	uint64_t head;
 
+	/* Our tail, the lock that was given back, and now the bits: pairs with the barrier in park (process_worker.c), so that either it sees our tickets, or
+	   we see its bit. */
+	ck_pr_fence_atomic_load();
 	if (likely(!crew__ring_any(r->rw->parked, r)))
 		return false;
 	awake = crew__ring_awake(r);

@@ -238,8 +238,8 @@ void crew__ring_attach(struct ring *ring, const struct geometry *geometry, void 
 /* Wake one parked worker, if there is one. Any process: should it die half-way, the parent finds out (bury, sweep). */
 bool crew__ring_wake_one(struct ring *ring);
 
-/* After publishing up to `tail`: is it worth waking somebody? The tail must be visible (a full barrier before). True: nobody was awake, and now
-   somebody will be. */
+/* After publishing up to `tail`: is it worth waking somebody? It has been stored under the parent's lock, which was given back since.
+   True: nobody was awake, and now somebody will be. */
 bool crew__ring_published(struct ring *ring, uint64_t tail);
 
 /* How many workers are neither parked nor blocked. */

@@ -7,6 +7,7 @@
 #include <crew/crew.h>
 #include <string.h>
 
+#include "base/futex.h"
 #include "interleaving/rings.h"
 #include "interleaving/scheduler.h"
 
@@ -21,15 +22,31 @@ CREW_TASK(int, square, (int, n))
 	return n * n;
 }
 
+static uint32_t told;
+
+CREW_TASK(int, tell, (int, n))
+{
+	ran[n]++;
+	store_release_32(&told, 1); /* pairs with the load in submit_and_be_told */
+	crew__futex_wake(&told, 1, true);
+	return n;
+}
+
 static void open_ring(void)
 {
 	ring_open(&square_crew_task);
+}
+
+static void open_telling_ring(void)
+{
+	ring_open(&tell_crew_task);
 }
 
 static void begin(void)
 {
 	memset(ran, 0, sizeof ran);
 	lost = 0;
+	told = 0;
 	killed = false;
 	ring_begin();
 }
@@ -61,6 +78,21 @@ static void use(void)
 
 		EXPECT((rc == 0 && y == (i + 1) * (i + 1) && ran[i + 1] == 1) || (rc == CREW_ERAISED && error.code == CREW_EWORKER && ++lost));
 	}
+	schedule_quiet(true);
+	ring_stop();
+}
+
+/* Who waits for a future looks for sleepers once more. This one does not wait for it. */
+static void submit_and_be_told(void)
+{
+	crew_future *f;
+	int y = 0;
+
+	ring_known(&tell_crew_task);
+	f = crew_submit(&processes->base, tell, 1);
+	while (!load_acquire_32(&told))
+		crew__futex_wait(&told, 0, NEVER, true); /* woken by tell */
+	EXPECT(crew_take(f, &y, NULL) == 0 && y == 1);
 	schedule_quiet(true);
 	ring_stop();
 }
@@ -105,6 +137,23 @@ SEARCH(finds_an_end_that_wakes_nobody)
 SEARCH(finds_a_bell_that_parked_workers_do_not_hear)
 {
 	find(&tickets, &(struct fault){ "crew__ring_bell", NO_WAKE });
+}
+
+/* ---- stores are seen late ---- */
+
+static const struct scenario park_and_be_told = {
+	.name = "park_and_be_told", .open = open_telling_ring, .begin = begin_one, .end = end, .thread = { submit_and_be_told, ring_work, ring_work },
+	.timeouts = TIMEOUTS_NEVER, .keeps = true, .preemptions = 1, .delays = 1, .schedules = 10000
+};
+
+SEARCH(a_ticket_wakes_the_worker_that_was_about_to_park)
+{
+	explore(&park_and_be_told);
+}
+
+SEARCH(finds_a_submitter_that_looks_for_sleepers_before_its_ticket_is_seen)
+{
+	find(&park_and_be_told, &(struct fault){ "crew__process_submit", NO_FENCE });
 }
 
 /* ---- one dies ---- */
