@@ -30,7 +30,7 @@ struct group {
 	/* guarded by base->mutex */
 	crew_future *members, *last_member; /* all that were not given back, by annex->group_next */
 	crew_future *backlog, *last_backlog; /* HELD, by annex->queue_next */
-	int running, queued;
+	int running, queued, stale; /* queued: in the backlog; stale: of these, done meanwhile */
 	uint32_t unfinished;
 	uint64_t submitted;
 	bool cancelled; /* a failure cancelled what there was and cancels what comes */
@@ -149,7 +149,20 @@ static void push_backlog(struct group *g, crew_future *f)
 		g->backlog = f;
 	g->last_backlog = f;
 	g->queued++;
+	annex_of(f)->queued = true;
 	crew__retain(f); /* the backlog's */
+}
+
+static void unlink_backlog(struct group *g, crew_future **place, crew_future *before)
+{
+	struct annex *a = annex_of(*place);
+
+	if (g->last_backlog == *place)
+		g->last_backlog = before;
+	*place = a->queue_next;
+	g->queued--;
+	g->stale -= a->left;
+	a->queued = false;
 }
 
 /* The oldest that is not done meanwhile (cancelled, run by who waited for it), whose reference passes to the caller; NULL: none. The others go
@@ -160,16 +173,36 @@ static crew_future *pop_backlog(struct group *g, crew_future **ret_stale)
 		crew_future *f = g->backlog;
 		struct annex *a = annex_of(f);
 
-		g->backlog = a->queue_next;
-		if (!g->backlog)
-			g->last_backlog = NULL;
-		g->queued--;
+		unlink_backlog(g, &g->backlog, NULL);
 		if (!a->left)
 			return f;
 		a->queue_next = *ret_stale;
 		*ret_stale = f;
 	}
 	return NULL;
+}
+
+/* One of the backlog is done. When more than half are, all such go to *ret_stale: so they cost no more than they hold up, however many are cancelled behind
+   one that runs for long. */
+static void note_stale(struct group *g, crew_future **ret_stale)
+{
+	crew_future **place = &g->backlog, *before = NULL;
+
+	if (++g->stale <= g->queued / 2)
+		return;
+	while (*place) {
+		crew_future *f = *place;
+		struct annex *a = annex_of(f);
+
+		if (!a->left) {
+			before = f;
+			place = &a->queue_next;
+			continue;
+		}
+		unlink_backlog(g, place, before);
+		a->queue_next = *ret_stale;
+		*ret_stale = f;
+	}
 }
 
 static void drop_stale(crew_future *stale)
@@ -184,7 +217,7 @@ static void drop_stale(crew_future *stale)
 
 static bool full(const struct group *g)
 {
-	return g->options.max_queued && g->queued >= g->options.max_queued;
+	return g->options.max_queued && g->queued - g->stale >= g->options.max_queued;
 }
 
 static bool busy(const struct group *g)
@@ -274,10 +307,10 @@ static int make_room(struct group *g, crew_future *f)
 		lock(g);
 		return 1;
 	case CREW_BLOCK:
-	default:
-		wait_for_room(g);
-		return 1;
+		break;
 	}
+	wait_for_room(g);
+	return 1;
 }
 
 /* The lock is held, and again on return. */
@@ -290,6 +323,8 @@ static int admit(struct group *g, crew_future *f)
 
 		if (rc != 1)
 			return rc;
+		if (annex_of(f)->left) /* cancelled while it waited for room: nobody would count it out again */
+			return 0;
 	}
 	if (busy(g)) {
 		push_backlog(g, f);
@@ -361,6 +396,8 @@ void crew__group_done(crew_executor *ex, crew_future *f)
 	annex_of(f)->left = true;
 	if (annex_of(f)->counted)
 		g->running--;
+	if (annex_of(f)->queued)
+		note_stale(g, &stale);
 	if (!busy(g))
 		next = pop_backlog(g, &stale);
 	if (next) {

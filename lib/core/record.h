@@ -105,6 +105,7 @@ struct annex {
 	bool member;		    /* in the group's list */
 	bool counted;		    /* among those that run, for the group's limit */
 	bool left;		    /* it is done, and the group knows */
+	bool queued;		    /* in the group's backlog */
 	bool foreign;		    /* submitted for a task in a worker: its failure is that one's business, not the executor's */
 	bool home;		    /* … and it ran there: the value is there, not here */
 	crew_future *queue_next;    /* backlogs, priority lanes: guarded by the queue's mutex */

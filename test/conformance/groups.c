@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
 #include "gate.h"
@@ -240,6 +241,75 @@ TEST_EACH(a_full_group_blocks_the_submitter, ex)
 		}
 	}
 	pthread_join(thread, NULL);
+}
+
+/* A submitter who waits for room in a group that is cancelled goes on: with a future that is cancelled, too. */
+struct submitter {
+	crew_executor *group;
+	crew_bytes gate;
+	crew_future *f;
+};
+static void *submits(void *arg)
+{
+	struct submitter *s = arg;
+
+	s->f = crew_submit(s->group, held, s->gate, 3);
+	return NULL;
+}
+TEST_EACH(a_submitter_to_a_full_group_goes_on_when_it_is_cancelled, ex)
+{
+	GATE (g, ex);
+	struct submitter s = { NULL, g.bytes, NULL };
+	pthread_t thread;
+	crew_future *waits;
+	int y;
+
+	NOT_WHERE(IMMEDIATE, "a group is never full");
+	CREW_SCOPE (group, crew_group(ex, .max_running = 1, .max_queued = 1)) {
+		s.group = group;
+		crew_submit(group, held, g.bytes, 1);
+		gate_await(g.at, 1);
+		waits = crew_submit(group, held, g.bytes, 2);
+		CHECK_EQ(pthread_create(&thread, NULL, submits, &s), 0);
+		while (crew_executor_unfinished(group, NULL, 0) < 3 && !crew_future_done(waits)) /* counted before it waits for room */
+			sched_yield();
+		CHECK_GE(crew_executor_cancel(group, NULL), 1);
+		CHECK_EQ(pthread_join(thread, NULL), 0);
+		CHECK_EQ(crew_result(waits, &y), -ECANCELED);
+		CHECK_EQ(crew_result(s.f, &y), -ECANCELED);
+		gate_open(g.at);
+		CHECK_EQ(crew_result(crew_submit(group, twice, 4), &y), 0); /* who never ran takes nobody's place */
+		CHECK_EQ(y, 8);
+	}
+}
+
+/* What was cancelled does not wait, and leaves its place to others. */
+TEST_EACH(what_was_cancelled_makes_room_in_a_group, ex)
+{
+	GATE (g, ex);
+	crew_future *fs[5];
+
+	NOT_WHERE(IMMEDIATE, "a group over it is never full");
+	CREW_SCOPE (group, crew_group(ex, .max_running = 1, .max_queued = 4, .when_full = CREW_REJECT)) {
+		fs[0] = crew_submit(group, held, g.bytes, 0);
+		gate_await(g.at, 1);
+		for (int i = 1; i < 5; i++)
+			fs[i] = crew_submit(group, logged, g.bytes, i);
+		CHECK_EQ(crew_future_error(crew_submit(group, twice, 1))->code, -EAGAIN);
+		for (int i = 0; i < 3; i++) { /* one in the middle; the last and that behind it; the first */
+			static const int which[] = { 2, 4, 1 };
+
+			CHECK_EQ(crew_future_cancel(fs[which[i]], NULL), 1);
+			while (crew_future_done(fs[which[i]] = crew_submit(group, logged, g.bytes, 10 + i))) /* until the group knows */
+				CHECK_EQ(crew_future_error(fs[which[i]])->code, -EAGAIN);
+			CHECK_EQ(crew_future_error(crew_submit(group, twice, 1))->code, -EAGAIN);
+		}
+		gate_open(g.at);
+		for (int i = 0; i < 5; i++)
+			CHECK_EQ(crew_future_wait(fs[i], CREW_FOREVER), 0);
+		CHECK_EQ(g.at->log_count, 4u);
+		CHECK(g.at->log[0] == 3 && g.at->log[1] == 10 && g.at->log[2] == 11 && g.at->log[3] == 12);
+	}
 }
 
 /* Blocked inside a worker it works along: a pool of one does not deadlock. */
