@@ -27,8 +27,7 @@ struct executor_ops {
 	/* Size of the implementation's port, whose first member is struct port. [struct port] */
 	size_t port_size;
 
-	/* The rest of a zeroed port is set up, or torn down at close. Called with the executor's mutex held: must not submit. -errno. [nothing] */
-	int (*port_init)(crew_executor *ex, struct port *port);
+	/* What a port, whose rest begins as zeroes, has come to own is given back, at close. [nothing] */
 	void (*port_fini)(crew_executor *ex, struct port *port);
 
 	/*

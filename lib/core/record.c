@@ -287,10 +287,6 @@ static struct port *port_new(crew_executor *ex)
 	memset(port, 0, size);
 	port->ex = ex;
 	port->taken = 1;
-	if (ex->ops->port_init && ex->ops->port_init(ex, port)) {
-		free(port);
-		return NULL;
-	}
 	port->next = ex->ports;
 	store_release_ptr((void **)&ex->ports, port); /* pairs with the walks over ports, which take no lock */
 	return port;
