@@ -410,11 +410,97 @@ static void use_process_pools(void)
 	use_pools(crew_pool(2, .context = CREW_START_FORK));
 }
 
+/* What tasks make of memory while they run: text, bytes that grow and shrink, an error that is passed on. */
+CREW_TASK(const char *, prints, (int, n))
+{
+	return crew_result_printf("%d and %0*d", n, n, 1).data;
+}
+
+CREW_TASK(crew_bytes, grows, (size_t, n))
+{
+	crew_bytes out = crew_result_alloc(n), more = crew_result_resize(out, 50 * n);
+
+	if (!more.data)
+		more = out;
+	if (more.data)
+		memset(more.data, 3, more.len);
+	return crew_result_resize(more, n / 2);
+}
+
+CREW_TASK(int, passes_on)
+{
+	crew_future *f = crew_future_new(CREW_TYPE_OF(int));
+
+	crew_future_set_error(f, EDOM, "a cause");
+	crew_reraise_from(f);
+	crew_future_free(f);
+	return 0;
+}
+
+static void use_results(crew_executor *ex)
+{
+	const int ns[] = { 3, 300, 5 };
+	const char *text[3] = { NULL };
+	crew_bytes bytes;
+	int y;
+
+	if (had(crew_map(ex, prints, ns, text, 3)))
+		CHECK_STR(text[0], "3 and 001");
+	for (int i = 0; i < 3; i++)
+		free((void *)(uintptr_t)text[i]);
+	if (had(crew_take(crew_submit(ex, grows, 1000), &bytes, NULL))) {
+		CHECK(bytes.len == 500 || !plenty);
+		crew_bytes_free(bytes);
+	}
+	CHECK(crew_take(crew_submit(ex, passes_on), &y, NULL) < 0);
+	had(crew_post(ex, prints, 3));
+	CHECK_NE(crew_executor_wait(ex, 20000), -ETIMEDOUT);
+}
+
+static void use_results_of_callers(void)
+{
+	crew_executor *ex = crew_inline();
+
+	use_results(ex);
+	CHECK_EQ(crew_executor_close(ex), NULL);
+}
+
+static void use_results_of_threads(void)
+{
+	crew_executor *ex = crew_threads(2);
+
+	use_results(ex);
+	CHECK_EQ(crew_executor_close(ex), NULL);
+}
+
+static void use_results_of_workers(void)
+{
+	crew_executor *ex = crew_processes(.workers = 1, .start = CREW_START_FORK);
+
+	use_results(ex);
+	CHECK_EQ(crew_executor_close(ex), NULL);
+}
+
+/* More hands than have a place on the stack. */
+static void use_crowds(void)
+{
+	crew_executor *ex = crew_threads(20);
+	long in[40], out[40], sum = 0;
+
+	for (long i = 0; i < 40; i++)
+		in[i] = i;
+	if (had(crew_map(ex, thrice, in, out, 40)))
+		CHECK_EQ(out[39], 117);
+	if (had(crew_reduce(ex, 1000, &sum, ADD, count_range)))
+		CHECK_EQ(sum, 1000);
+	CHECK_EQ(crew_executor_close(ex), NULL);
+}
+
 /* ---- the sweep ---- */
 
 static void live(void (*scene)(void), bool in_plenty, enum call call, long k, bool for_ever)
 {
-	plenty = in_plenty;
+	plenty = in_plenty && call != KEY; /* what a program cannot have once, it says that it has not, from then on */
 	snprintf(circumstances, sizeof circumstances, "%s %s, the %ld-th%s", plenty ? "after a shortage of" : "as there is a shortage of", shortage_of(call),
 		 k, for_ever ? " and all that follow" : "");
 	if (!plenty)
@@ -494,6 +580,10 @@ SCENE(forked_children_survive_any_call_that_fails, use_forked_children)
 SCENE(served_children_survive_any_call_that_fails, use_served_children)
 SCENE(programs_survive_any_call_that_fails, use_programs)
 SCENE(shared_futures_survive_any_call_that_fails, use_shared_futures)
+SCENE(results_of_callers_survive_any_call_that_fails, use_results_of_callers)
+SCENE(results_of_threads_survive_any_call_that_fails, use_results_of_threads)
+SCENE(results_of_workers_survive_any_call_that_fails, use_results_of_workers)
+SCENE(crowds_survive_any_call_that_fails, use_crowds)
 SCENE(pools_of_threads_survive_any_call_that_fails, use_thread_pools)
 SCENE(pools_of_processes_survive_any_call_that_fails, use_process_pools)
 SCENE(workers_of_a_server_survive_any_call_that_fails, use_served_workers)

@@ -11,12 +11,15 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -33,7 +36,9 @@ static const struct {
 	[DUP] = { "fcntl", EMFILE },		  [SOCKETS] = { "socketpair", EMFILE },
 	[PIPE] = { "pipe2", EMFILE },		  [PROCESS] = { "fork", EAGAIN },
 	[PIDFD] = { "pidfd_open", EMFILE },	  [THREAD] = { "pthread_create", EAGAIN },
-	[SEND] = { "sendmsg", ENOBUFS },
+	[OPENING] = { "open", EMFILE },		  [STATUS] = { "stat", ENOMEM },
+	[NAMING] = { "bind", ENOBUFS },		  [RANDOM] = { "getrandom", ENOSYS },
+	[KEY] = { "pthread_key_create", EAGAIN }, [SEND] = { "sendmsg", ENOBUFS },
 };
 
 static enum call none = CALLS, *armed = &none; /* from shortage_prepare() on in memory that forked processes share: it ends in all of them */
@@ -208,7 +213,7 @@ REAL(int, fcntl, int fd, int command, ...)
 	va_start(list, command);
 	argument = va_arg(list, long);
 	va_end(list);
-	return (command == F_DUPFD_CLOEXEC || command == F_DUPFD) && fails(DUP) ? -1 : __real_fcntl(fd, command, argument);
+	return (command == F_DUPFD_CLOEXEC || command == F_DUPFD || command == F_ADD_SEALS) && fails(DUP) ? -1 : __real_fcntl(fd, command, argument);
 }
 
 REAL(int, socket, int domain, int type, int protocol)
@@ -229,6 +234,72 @@ REAL(int, pipe2, int pair[2], int flags)
 REAL(pid_t, fork, void)
 {
 	return fails(PROCESS) ? -1 : __real_fork();
+}
+
+REAL(int, open, const char *path, int flags, ...)
+{
+	va_list list;
+	int mode;
+
+	va_start(list, flags);
+	mode = va_arg(list, int);
+	va_end(list);
+	return fails(OPENING) ? -1 : __real_open(path, flags, mode);
+}
+
+REAL(FILE *, fopen, const char *path, const char *mode)
+{
+	return fails(OPENING) ? NULL : __real_fopen(path, mode);
+}
+
+REAL(int, stat, const char *path, struct stat *ret)
+{
+	return fails(STATUS) ? -1 : __real_stat(path, ret);
+}
+
+REAL(int, lstat, const char *path, struct stat *ret)
+{
+	return fails(STATUS) ? -1 : __real_lstat(path, ret);
+}
+
+REAL(int, bind, int fd, const struct sockaddr *address, socklen_t n)
+{
+	return fails(NAMING) ? -1 : __real_bind(fd, address, n);
+}
+
+REAL(int, listen, int fd, int most)
+{
+	return fails(NAMING) ? -1 : __real_listen(fd, most);
+}
+
+REAL(char *, mkdtemp, char *name)
+{
+	return fails(NAMING) ? NULL : __real_mkdtemp(name);
+}
+
+REAL(ssize_t, getrandom, void *to, size_t n, unsigned flags)
+{
+	return fails(RANDOM) ? -1 : __real_getrandom(to, n, flags);
+}
+
+REAL(int, pthread_key_create, pthread_key_t *key, void (*end)(void *))
+{
+	return fails(KEY) ? EAGAIN : __real_pthread_key_create(key, end);
+}
+
+REAL(int, pthread_setspecific, pthread_key_t key, const void *value)
+{
+	return value && fails(KEY) ? ENOMEM : __real_pthread_setspecific(key, value);
+}
+
+REAL(int, pthread_atfork, void (*before)(void), void (*parent)(void), void (*child)(void))
+{
+	return fails(KEY) ? ENOMEM : __real_pthread_atfork(before, parent, child);
+}
+
+REAL(int, atexit, void (*fn)(void))
+{
+	return fails(KEY) ? ENOMEM : __real_atexit(fn);
 }
 
 REAL(ssize_t, sendmsg, int fd, const struct msghdr *message, int flags)

@@ -13,7 +13,10 @@
 
 #include <stdbool.h>
 
-enum call { MEMORY, MAP, ADVISE, MEMFD, GROW, EVENTFD, TIMERFD, SIGNALFD, EPOLL, WATCH, DUP, SOCKETS, PIPE, PROCESS, PIDFD, THREAD, SEND, CALLS };
+enum call {
+	MEMORY, MAP, ADVISE, MEMFD, GROW, EVENTFD, TIMERFD, SIGNALFD, EPOLL, WATCH, DUP, SOCKETS, PIPE, PROCESS, PIDFD, THREAD,
+	OPENING, STATUS, NAMING, RANDOM, KEY, SEND, CALLS
+};
 
 const char *shortage_of(enum call call);
 void shortage_prepare(void); /* before a census: what begins and ends then, does so for this process and all it forks */
