@@ -364,6 +364,25 @@ TEST_EACH(bad_group_options_are_einval, ex)
 	check_alive(ex);
 }
 
+/* Submit options of a later version, to an executor and to none. */
+TEST(submit_options_of_a_later_version_fail_that_submit)
+{
+	struct {
+		struct crew_submit_options known;
+		long unknown;
+	} later = { .unknown = 1 };
+	CREW_ARGS(answer) none = { 0 };
+	crew_future *f;
+
+	f = crew_executor_submit(NULL, CREW_TASK_OF(answer), &none, &later.known, sizeof later);
+	CHECK_EQ(crew_future_error(f)->code, CREW_EHANDLE);
+	CREW_SCOPE (ex, crew_inline()) {
+		f = crew_executor_submit(ex, CREW_TASK_OF(answer), &none, &later.known, sizeof later);
+		CHECK_EQ(crew_future_error(f)->code, -EINVAL);
+		check_alive(ex);
+	}
+}
+
 /* Inboxes. */
 TEST(a_null_inbox_is_ehandle)
 {

@@ -241,3 +241,23 @@ TEST_EACH(a_task_may_loop_over_its_own_submits, ex)
 	CHECK_EQ(crew_result(crew_submit(ex, loops_inside), &y), 0);
 	CHECK_EQ(y, 56);
 }
+
+/* Whoever ends such a loop takes back his own calls only: another one over the same futures goes on. */
+TEST_EACH(one_of_two_loops_over_the_same_futures_may_end_first, ex)
+{
+	GATE (g, ex);
+	crew_future *f;
+	crew_completions *first, *second, *third;
+
+	NOT_WHERE(IMMEDIATE, "all are done");
+	f = crew_submit(ex, held, g.bytes, 7);
+	first = crew_completions_open(&f, 1, CREW_FOREVER, NULL);
+	second = crew_completions_open(&f, 1, CREW_FOREVER, NULL);
+	third = crew_completions_open(&f, 1, CREW_FOREVER, NULL);
+	CHECK_EQ(crew_completions_close(first), NULL);
+	CHECK_EQ(crew_completions_close(third), NULL);
+	gate_open(g.at);
+	CHECK(crew_completions_next(second) == f);
+	CHECK(crew_completions_next(second) == NULL);
+	CHECK_EQ(crew_completions_close(second), NULL);
+}

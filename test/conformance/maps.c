@@ -343,3 +343,36 @@ TEST_EACH(two_threads_may_map_at_once, ex)
 		pthread_join(threads[i], NULL);
 	CHECK(wrong[0] == 0 && wrong[1] == 0);
 }
+
+/* More text than goes into one piece of a map. */
+TEST_EACH(items_of_many_bytes_go_in_several_pieces, ex)
+{
+	enum { N = 24, SIZE = 200000 };
+	static char text[SIZE];
+	crew_bytes in[N];
+	size_t out[N] = { 0 };
+
+	for (int i = 0; i < N; i++)
+		in[i] = crew_bytes_make(text, SIZE - (size_t)i);
+	CHECK_EQ(crew_map_with(ex, (.chunk = N), measure, in, out, N), 0);
+	for (size_t i = 0; i < N; i++)
+		CHECK_EQ(out[i], SIZE - i);
+}
+
+/* Threads that are more than a few go over a map together, too. */
+TEST(a_map_has_as_many_hands_as_there_are_threads)
+{
+	enum { N = 300 };
+	int in[N], out[N], errors[N];
+
+	for (int i = 0; i < N; i++)
+		in[i] = 2 * i;
+	CREW_SCOPE (ex, crew_threads(40)) {
+		CHECK_EQ(crew_map(ex, odd_fails, in, out, N), 0);
+		for (int i = 0; i < N; i++)
+			CHECK_EQ(out[i], 20 * i);
+		in[N - 1] = 7;
+		CHECK_NE(crew_map_with(ex, (.errors = errors, .chunk = 1), odd_fails, in, out, N), 0);
+		CHECK_EQ(errors[N - 1], 7);
+	}
+}

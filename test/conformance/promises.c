@@ -252,3 +252,14 @@ TEST_EACH(the_future_of_a_task_cannot_be_kept_by_hand, ex)
 	CHECK_EQ(crew_result(f, &y), 0);
 	CHECK_EQ(y, 5);
 }
+
+/* An error without a sentence has that of its code. */
+TEST(a_promise_broken_without_a_sentence_has_that_of_the_code)
+{
+	crew_future *f = crew_future_new(CREW_TYPE_OF(int));
+
+	CHECK_EQ(crew_future_set_error(f, CREW_ETYPE, "%s", ""), 0);
+	CHECK_EQ(crew_future_error(f)->code, CREW_ETYPE);
+	CHECK_STR(crew_future_error(f)->message, crew_strerror(CREW_ETYPE));
+	crew_future_free(f);
+}

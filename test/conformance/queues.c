@@ -461,7 +461,7 @@ TEST_CARRIED(a_queue_travels_through_a_queue)
 
 TEST(what_is_no_queue_is_refused)
 {
-	crew_queue none = { { 0, 0 } }, failed = crew_queue_make(.item = (size_t)1 << 40), dropped = LONGS(1);
+	crew_queue none = { { 0, 0 } }, failed = crew_queue_make(.item = (size_t)1 << 40), dropped = LONGS(1), sound = crew_queue_make(.bytes = 100);
 	crew_bytes bytes;
 	long x = 0;
 
@@ -476,6 +476,8 @@ TEST(what_is_no_queue_is_refused)
 	CHECK_EQ(crew_queue_get_bytes(dropped, &bytes, 0), CREW_EHANDLE);
 	CHECK_EQ(crew_handle_error(failed), -EINVAL);
 	CHECK_EQ(crew_put(failed, &x), -EINVAL);
+	CHECK_EQ(crew_queue_get_bytes(sound, NULL, 0), -EINVAL);
+	crew_queue_drop(sound);
 	crew_queue_drop(none);
 	crew_queue_drop(failed);
 	crew_queue_drop(dropped);
@@ -528,4 +530,22 @@ TEST(a_descriptor_may_be_given_up_before_its_queue)
 	CHECK_EQ(crew_put(q, &x), 0);
 	CHECK(readable(crew_queue_fd(q), 10000));
 	crew_queue_drop(q);
+}
+
+/* Several at once: each descriptor is of its queue. */
+TEST(each_queue_has_a_descriptor_of_its_own)
+{
+	crew_queue q[3] = { LONGS(0), LONGS(0), LONGS(0) };
+	int fd[3];
+	long x = 1;
+
+	for (int i = 0; i < 3; i++)
+		fd[i] = crew_queue_fd(q[i]);
+	CHECK(fd[0] != fd[1] && fd[1] != fd[2] && fd[0] != fd[2]);
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(crew_queue_fd(q[i]), fd[i]);
+	CHECK_EQ(crew_put(q[1], &x), 0);
+	CHECK(readable(fd[1], 10000) && !readable(fd[0], 0) && !readable(fd[2], 0));
+	for (int i = 0; i < 3; i++) /* the oldest first */
+		crew_queue_drop(q[i]);
 }

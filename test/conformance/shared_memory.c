@@ -171,3 +171,27 @@ TEST_KIND(shared_memory_goes_with_the_executor)
 		for (int i = 0; i < 10; i++)
 			CHECK(crew_shared_alloc(ex, 100000).data != NULL);
 }
+
+CREW_TASK(crew_bytes, second_of, (crew_bytes, a), (crew_bytes, b))
+{
+	return crew_bytes_make((char *)b.data + 1, a.len + b.len - 11);
+}
+/* A result in the second of two blocks, and one that lies in none of them. */
+CREW_TASK(crew_bytes, neither_of, (crew_bytes, a), (crew_bytes, b))
+{
+	return crew_result_copy((char *)b.data, a.len);
+}
+TEST_EACH(a_result_may_lie_in_any_block_of_the_arguments, ex)
+{
+	crew_bytes a = crew_shared_alloc(ex, 10), b = crew_shared_alloc(ex, 300), y;
+
+	memset(b.data, 'b', 300);
+	CHECK_EQ(crew_take(crew_submit(ex, second_of, a, b), &y, NULL), 0);
+	CHECK(y.len == 299 && ((char *)y.data)[298] == 'b');
+	crew_bytes_free(y);
+	CHECK_EQ(crew_take(crew_submit(ex, neither_of, a, b), &y, NULL), 0);
+	CHECK(y.len == 10 && ((char *)y.data)[9] == 'b');
+	crew_bytes_free(y);
+	crew_shared_free(ex, b);
+	crew_shared_free(ex, a);
+}

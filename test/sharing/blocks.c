@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -132,6 +133,23 @@ TEST(bad_names_and_sizes_are_refused)
 	CHECK(!is_there(name));
 }
 
+/* A file of that name that is no block, of any size: a folder, one that is empty, another's behind a link. */
+TEST(what_is_no_block_is_not_attached)
+{
+	char path[300];
+
+	snprintf(path, sizeof path, "/dev/shm/%s", fresh_name("none"));
+	CHECK_EQ(close(open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600)), 0);
+	CHECK_EQ(crew_handle_error(crew_block_attach(name)), -EINVAL);
+	CHECK_EQ(unlink(path), 0);
+	CHECK_EQ(mkdir(path, 0700), 0);
+	CHECK(crew_handle_error(crew_block_attach(name)) < 0);
+	CHECK_EQ(rmdir(path), 0);
+	CHECK_EQ(symlink("/proc/self/exe", path), 0);
+	CHECK(crew_handle_error(crew_block_attach(name)) < 0);
+	CHECK_EQ(unlink(path), 0);
+}
+
 /* "" is a name that nobody has; colons, spaces and newlines are as good as letters. */
 TEST(names_can_be_made_up_and_odd)
 {
@@ -184,6 +202,25 @@ TEST(a_named_block_is_found_by_its_handle)
 		CHECK_EQ(crew_drop(first), 0);
 		CHECK_EQ(crew_block_unlink(name), 0);
 		CHECK_EQ(crew_drop(other), 0);
+	}
+}
+
+/* Cut short by somebody in the meantime, it is not mapped where it would end in SIGBUS. */
+TEST(a_block_that_was_cut_short_is_not_mapped_anew)
+{
+	CREW_SCOPE (ex, crew_processes(1)) {
+		char path[300];
+		crew_block block;
+		int y = 0;
+
+		CHECK_EQ(crew_run(ex, &y, first_byte, (crew_block){ { 0, 0 } }), 0); /* the worker is there, the block is not */
+		block = crew_block_make(fresh_name("short"), 100000);
+		snprintf(path, sizeof path, "/dev/shm/%s", name);
+		CHECK_EQ(truncate(path, 4096), 0);
+		CHECK_EQ(crew_run(ex, &y, first_byte, block), 0);
+		CHECK_EQ(y, -1);
+		CHECK_EQ(crew_block_unlink(name), 0);
+		CHECK_EQ(crew_drop(block), 0);
 	}
 }
 
@@ -404,4 +441,36 @@ TEST_CARRIED(a_shareable_list_changes_in_place_or_not_at_all)
 	CHECK_EQ(crew_handle_error(crew_shareable_list_make(items, 0)), 0);
 	items[0].kind = (enum crew_item_kind)77;
 	CHECK_EQ(crew_handle_error(crew_shareable_list_make(items, 1)), -EINVAL);
+}
+
+static void end_well(int signal)
+{
+	(void)signal;
+	_exit(0);
+}
+static void set_from_nowhere(void *arg)
+{
+	void *nowhere = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(nowhere != MAP_FAILED);
+	CHECK(signal(SIGSEGV, end_well) != SIG_ERR);
+	crew_shareable_list_set(*(crew_shareable_list *)arg, 1, (crew_item){ .kind = CREW_ITEM_BYTES, .is.bytes = { nowhere, 8 } });
+	CHECK(false);
+}
+/* Who dies in the middle of an item leaves that one said to be so, until it is set anew; the others are as they were. */
+TEST(a_death_within_an_item_is_told_by_that_item)
+{
+	crew_item items[] = { { .kind = CREW_ITEM_BOOL, .is.boolean = true }, crew_item_string("whatever"), { .kind = CREW_ITEM_BOOL } }, item;
+	crew_shareable_list list = crew_shareable_list_make(items, 3);
+
+	child_join(child_start(set_from_nowhere, &list));
+	CHECK_EQ(crew_shareable_list_get(list, 1, &item), -EOWNERDEAD);
+	CHECK_EQ(crew_shareable_list_get(list, 1, &item), -EOWNERDEAD);
+	CHECK_EQ(crew_shareable_list_get(list, 0, &item), 0);
+	CHECK(item.kind == CREW_ITEM_BOOL && item.is.boolean);
+	CHECK_EQ(crew_shareable_list_get(list, 2, &item), 0);
+	CHECK(item.kind == CREW_ITEM_BOOL && !item.is.boolean);
+	CHECK_EQ(crew_shareable_list_set(list, 1, crew_item_string("new")), 0);
+	CHECK(is_text(list, 1, "new"));
+	CHECK_EQ(crew_drop(list), 0);
 }

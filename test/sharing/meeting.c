@@ -165,6 +165,61 @@ TEST_CARRIED(a_broken_barrier_holds_nobody_until_it_is_reset)
 	close_meeting(&m);
 }
 
+/* The last to come acts; who comes meanwhile waits for the end of that, as long as he likes, and breaks nothing. */
+static int act_slowly(void *arg)
+{
+	struct meeting *m = arg;
+
+	CHECK_EQ(crew_event_set(m->ready), 0);
+	return crew_event_wait(m->event, CREW_FOREVER);
+}
+static void act_alone(int i, void *arg)
+{
+	struct meeting *m = arg;
+
+	(void)i;
+	CHECK_EQ(crew_barrier_wait_with(m->barrier, act_slowly, m, CREW_FOREVER), 0);
+}
+TEST_CARRIED(who_comes_during_the_action_may_give_up_and_breaks_nothing)
+{
+	struct meeting m = open_meeting(1);
+
+	crowd_start(1, act_alone, &m);
+	CHECK_EQ(crew_event_wait(m.ready, CREW_FOREVER), 0);
+	CHECK_EQ(crew_barrier_wait(m.barrier, 20), -ETIMEDOUT);
+	CHECK(!crew_barrier_broken(m.barrier));
+	CHECK_EQ(crew_event_set(m.event), 0);
+	crowd_join();
+	CHECK_EQ(crew_barrier_wait(m.barrier, CREW_FOREVER), 0);
+	close_meeting(&m);
+}
+
+static void act_to_die(void *arg)
+{
+	struct meeting *m = arg;
+
+	crew_barrier_wait_with(m->barrier, act_slowly, m, CREW_FOREVER);
+	CHECK(false);
+}
+/* Killed in the action, asleep in something else: those who wait for its end are told. */
+TEST_CARRIED(a_party_that_dies_in_the_action_breaks_the_barrier)
+{
+	struct meeting m = open_meeting(2);
+	pid_t pid;
+
+	crowd_start(1, wait_broken, &m);
+	while (crew_barrier_waiting(m.barrier) < 1)
+		sched_yield();
+	pid = child_start(act_to_die, &m);
+	CHECK_EQ(crew_event_wait(m.ready, CREW_FOREVER), 0);
+	child_await_sleep(pid);
+	child_kill(pid);
+	crowd_join();
+	CHECK_EQ(crew_value_load(m.broken), 1);
+	CHECK(crew_barrier_broken(m.barrier));
+	close_meeting(&m);
+}
+
 static void wait_to_die(void *arg)
 {
 	struct meeting *m = arg;

@@ -211,3 +211,17 @@ TEST(a_dead_owners_array_can_be_repaired)
 	CHECK_EQ(crew_drop(h.array), 0);
 	CHECK_EQ(crew_drop(h.taken), 0);
 }
+
+/* A thing of no size is none; an array may have no things. */
+TEST(things_of_no_size_are_refused)
+{
+	const int from[] = { 1 };
+	crew_array empty = crew_array_of(int, 0, from);
+	size_t n = 9;
+
+	CHECK_EQ(crew_handle_error(empty), 0);
+	CHECK(crew_array_at(empty, &n) != NULL && n == 0);
+	CHECK_EQ(crew_drop(empty), 0);
+	CHECK_EQ(crew_handle_error(crew_array_new(NULL, 3, 0, CREW_TYPE_OF(int))), -EINVAL);
+	CHECK_EQ(crew_handle_error(crew_value_new(from, 0, CREW_TYPE_OF(int))), -EINVAL);
+}
