@@ -41,6 +41,7 @@ struct result_memory {
 
 struct context {
 	struct context *outer; /* the task this one runs inside of, on the same stack */
+	const struct context *crowd; /* of a hand: who cannot end before it has, on another stack (crowd.h); NULL: nobody */
 	crew_executor *ex;     /* what crew_task_executor() answers */
 	crew_future *future;   /* NULL: a stolen frame, or nothing */
 	int worker;

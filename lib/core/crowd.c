@@ -2,6 +2,9 @@
 /*
  * crowd.c: see crowd.h. The hands are ordinary tasks of the executor; those that never got a worker before the work was over find nothing to do, or are
  * cancelled.
+ *
+ * The job lies on the stack of whoever called, who does not leave before each hand that began has ended. So nothing that runs in a hand may wait for him, or for
+ * what stands on his stack: each hand's context leads to his, and such a wait is refused there, -EDEADLK, by whatever way it would come back.
  */
 #include "core/crowd.h"
 
@@ -15,19 +18,24 @@
 struct hand {
 	void (*work)(void *job);
 	void *job;
+	const struct context *crowd; /* of the caller; NULL: he is in no task */
 };
 
 static void run_hand(void *arguments, void *result)
 {
 	struct hand hand = *(struct hand *)arguments;
+	struct context *c = crew__context;
 
 	(void)result;
+	c->crowd = hand.crowd;
 	hand.work(hand.job);
+	c->crowd = NULL;
 }
 
 static const struct crew_parameter hand_parameters[] = {
 	{ CREW_TYPE(CREW_POINTER, sizeof(void *)), 0, "work" },
 	{ CREW_TYPE(CREW_POINTER, sizeof(void *)), sizeof(void *), "job" },
+	{ CREW_TYPE(CREW_POINTER, sizeof(void *)), 2 * sizeof(void *), "crowd" },
 };
 
 static const crew_task hand_task = {
@@ -35,7 +43,7 @@ static const crew_task hand_task = {
 	.flags = CREW_TASK_POINTERS,
 	.result = CREW_TYPE(CREW_VOID, 0),
 	.arguments = sizeof(struct hand),
-	.parameter_count = 2,
+	.parameter_count = 3,
 	.parameters = hand_parameters,
 	.name = "hand",
 	.where = "crowd.c",
@@ -49,8 +57,7 @@ static int finish(crew_future *f)
 	int rc = 0;
 
 	crew__cancel(f, NULL);
-	if (crew__await(f, NEVER))
-		return -EDEADLK;
+	crew__await(f, NEVER); /* there is no circle: see above */
 	error = crew_future_error(f);
 	if (error->code && error->code != -ECANCELED)
 		rc = error->code;
@@ -71,7 +78,7 @@ static void await_one(crew_future *const *all, size_t hands, uint64_t deadline)
 
 int crew__crowd(crew_executor *ex, void (*work)(void *job), void *job, size_t hands, uint64_t deadline)
 {
-	struct hand hand = { work, job };
+	struct hand hand = { work, job, crew__context };
 	crew_executor *base = is_group(ex) ? crew__group_base(ex) : ex;
 	bool worker = base->ops->inside && base->ops->inside(base);
 	crew_future *few[16], **all = hands > 16 ? malloc(hands * sizeof *all) : few;

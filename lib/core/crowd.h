@@ -10,7 +10,7 @@
 
 /* Run work(job) on up to `hands` workers of ex, which shares memory, and return when all that began have ended; each of them returns when there is
    nothing left to begin, or no time: workers that are busy elsewhere are not waited for beyond the deadline. 0; what kept it from being submitted,
-   when nobody ran it; -EDEADLK. */
+   when nobody ran it. */
 int crew__crowd(crew_executor *ex, void (*work)(void *job), void *job, size_t hands, uint64_t deadline);
 
 /* How many indexes to take of [begin, end) next: ranges shrink with what is left, and are at least `least`. */

@@ -36,12 +36,17 @@ bool crew__done(crew_future *f)
 	return phase_done(load_acquire_32(&f->state));
 }
 
-bool crew__on_this_stack(const crew_future *f)
+bool crew__stands_on(const struct context *c, const crew_future *f)
 {
-	for (struct context *c = crew__context; c; c = c->outer)
-		if (c->future == f)
+	for (; c; c = c->outer)
+		if (c->future == f || (c->crowd && crew__stands_on(c->crowd, f)))
 			return true;
 	return false;
+}
+
+bool crew__on_this_stack(const crew_future *f)
+{
+	return crew__stands_on(crew__context, f);
 }
 
 void crew__nap(crew_executor *ex, const uint32_t *word, uint32_t value, uint64_t deadline)

@@ -415,15 +415,20 @@ void crew__group_done(crew_executor *ex, crew_future *f)
 /* ---- the executor ---- */
 
 /* Is a task of the group on this stack? The executor below may well be: that is what groups are for. */
-static bool group_inside(crew_executor *ex)
+static bool stands_in(const struct context *c, crew_executor *ex)
 {
-	for (struct context *c = crew__context; c; c = c->outer) {
+	for (; c; c = c->outer) {
 		struct annex *a = c->future ? annex_of(c->future) : NULL;
 
-		if (a && a->group == ex)
+		if ((a && a->group == ex) || (c->crowd && stands_in(c->crowd, ex)))
 			return true;
 	}
 	return false;
+}
+
+static bool group_inside(crew_executor *ex)
+{
+	return stands_in(crew__context, ex);
 }
 
 static int await_member(crew_future *f, void *arg)

@@ -199,7 +199,7 @@ int crew_executor_for(crew_executor *ex, size_t n, const crew_task *task, void *
 	pthread_mutex_destroy(&job.mutex);
 	if (job.first_failed < n)
 		return crew__as_result(job.code);
-	if (job.next >= n && rc != -EDEADLK)
+	if (job.next >= n)
 		return 0;
 	if (job.late || (job.deadline != NEVER && crew__now() >= job.deadline))
 		return -ETIMEDOUT;

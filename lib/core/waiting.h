@@ -29,7 +29,9 @@ int crew__revoke(crew_future *f);
 int crew__cancel(crew_future *f, const char *reason);
 int crew__cancel_task(crew_future *f, const char *reason); /* the same of what is no promise and not done; reads no annex before it has claimed f */
 
-/* Is f running further down this thread's own stack? */
-bool crew__on_this_stack(const crew_future *f);
+/* Is f running further down this stack, or down that of one who cannot end before what runs here has? Either would wait for itself. */
+struct context;
+bool crew__stands_on(const struct context *c, const crew_future *f);
+bool crew__on_this_stack(const crew_future *f); /* of this thread */
 
 #endif

@@ -9,7 +9,8 @@
  *
  * Waits that cannot end. A worker that waits for what runs further down its own stack (or for the task
  * whose stolen call it runs) would wait for itself. More generally, sleeping workers are in a list,
- * each with the future that it waits for and, on its stack, the tasks that it runs. Who is about to
+ * each with the future that it waits for and, on its stack, the tasks that it runs; a hand of a crowd
+ * (core/crowd.h) counts as standing on the stack of whoever it works for. Who is about to
  * sleep looks whether the task it waits for stands on the stack of a sleeper, who waits for a task that
  * stands …, and so comes back to itself: -EDEADLK. The last to enter the list sees the circle. Waits
  * with a deadline end, so they are not in it. A circle through two pools is not seen.
@@ -24,6 +25,7 @@
 #include <sched.h>
 
 #include "base/futex.h"
+#include "core/waiting.h"
 #include "thread/thread_pool.h"
 
 #define SPIN_NS 12000
@@ -78,23 +80,15 @@ static void sleep_for(crew_future *f, uint64_t deadline)
 
 /* ---- circles ---- */
 
-static bool stands_on(const struct context *c, const crew_future *f)
-{
-	for (; c; c = c->outer)
-		if (c->future == f)
-			return true;
-	return false;
-}
-
 /* Does a sleeper with f on its stack wait, through however many others, for what stands on the stack `mine`? */
 static bool leads_back(struct thread_pool *pool, const crew_future *f, const struct context *mine, int depth)
 {
-	if (stands_on(mine, f))
+	if (crew__stands_on(mine, f))
 		return true;
 	if (depth == 0)
 		return false;
 	for (struct blocked *b = pool->blocked_list; b; b = b->next)
-		if (stands_on(b->context, f) && leads_back(pool, b->future, mine, depth - 1))
+		if (crew__stands_on(b->context, f) && leads_back(pool, b->future, mine, depth - 1))
 			return true;
 	return false;
 }
@@ -161,7 +155,7 @@ static int wait_in_worker(struct thread_worker *w, crew_future *f, uint64_t dead
 	struct blocked b = { NULL, crew__context, f };
 	int rc;
 
-	if (stands_on(crew__context, f))
+	if (crew__stands_on(crew__context, f))
 		return -EDEADLK;
 	if (w->pool->limit > 1 && spin_for(f, SPIN_IN_WORKER_NS))
 		return 0;
@@ -237,7 +231,7 @@ int crew__threads_wait(crew_executor *ex, crew_future *f, uint64_t deadline)
 		return 0;
 	if (w)
 		return wait_in_worker(w, f, deadline);
-	if (stands_on(crew__context, f))
+	if (crew__stands_on(crew__context, f))
 		return -EDEADLK;
 	wake = crew__last_wake();
 	if (wake == WAKE_COLD) {

@@ -495,6 +495,61 @@ CREW_TASK(int, waits_for_the_second, (crew_bytes, gate))
 		gate_add(gate.data, 0);
 	return y;
 }
+/* An item of a map, or a range of a loop, that is run by another worker gets at the future of the task that maps, which cannot end before: it is told,
+   and whoever maps never leaves while one of them runs. */
+static crew_future *the_caller;
+static crew_executor *the_pool, *the_group;
+CREW_TASK(int, waits_for_the_caller, (crew_bytes, gate), (int, how))
+{
+	if (crew_future_wait(the_caller, how ? 20000 : CREW_FOREVER) == -EDEADLK)
+		gate_add(gate.data, 0);
+	return how;
+}
+CREW_TASK(void, waits_in_a_range, (size_t, begin), (size_t, end), (crew_bytes, gate))
+{
+	if (crew_executor_wait(the_group, CREW_FOREVER) == -EDEADLK)
+		gate_add(gate.data, 1);
+	gate_add(gate.data, begin < end ? 2 : 3);
+}
+CREW_TASK(int, maps_for_its_own, (crew_bytes, gate))
+{
+	crew_bytes gates[16];
+	int how[16], out[16] = { 0 }, rc;
+
+	for (int i = 0; i < 16; i++) {
+		gates[i] = gate;
+		how[i] = i % 2;
+	}
+	gate_wait(gate.data);
+	rc = crew_map_with(the_pool, (.chunk = 1), waits_for_the_caller, gates, how, out, 16);
+	for (int i = 0; i < 16 && rc == 0; i++)
+		rc = out[i] == i % 2 ? 0 : -1;
+	if (rc == 0)
+		rc = crew_for(the_pool, 16, waits_in_a_range, gate);
+	return rc;
+}
+TEST_KIND(what_is_done_for_a_task_cannot_wait_for_it)
+{
+	NOT_WHERE(SEPARATE, "pieces of a map are copies there, and nobody is waited for by them");
+	NOT_WHERE(IMMEDIATE | SINGLE, "there is no other worker");
+	NOT_WHERE(GROUPED, "the same as the executor below");
+	CREW_SCOPE (ex, kind_open(.workers = 4)) {
+		GATE (g, ex);
+		int y = -1;
+
+		the_pool = ex;
+		CREW_SCOPE (group, crew_group(ex)) {
+			the_group = group;
+			the_caller = crew_submit(group, maps_for_its_own, g.bytes);
+			gate_open(g.at);
+			CHECK_EQ(crew_result_within(the_caller, &y, 20000), 0);
+			CHECK_EQ(y, 0);
+		}
+		CHECK_EQ(gate_count(g.at, 0), 16u);
+		CHECK_EQ(gate_count(g.at, 1), gate_count(g.at, 2));
+	}
+}
+
 CREW_TASK(int, plants, (crew_bytes, gate))
 {
 	the_first = crew_future_ref(crew_submit(HERE, waits_for_the_second, gate));

@@ -49,6 +49,11 @@ CREW_TASK(long, fails_late, (size_t, begin), (size_t, end))
 	return begin >= 500 || end > 500 ? crew_raise(EIO, "late") : 1;
 }
 
+CREW_TASK(void, fails_everywhere, (size_t, begin), (size_t, end))
+{
+	crew_raise(1000 + (int)begin, "%zu to %zu", begin, end);
+}
+
 static double add(double a, double b)
 {
 	return a + b;
@@ -92,6 +97,13 @@ TEST_EACH(a_failing_range_fails_the_for, ex)
 {
 	CHECK_EQ(crew_for(ex, 1000, fails_on_77), -ERANGE);
 	CHECK_EQ(crew_for(ex, 77, fails_on_77), 0);
+}
+
+/* Of several failures it is the first one, by index. */
+TEST_EACH(the_first_failing_range_is_told, ex)
+{
+	for (int i = 0; i < 20; i++)
+		CHECK_EQ(crew_for(ex, 1000, fails_everywhere), -1000);
 }
 
 /* acc is where it starts. */
