@@ -32,7 +32,7 @@ struct run {
 };
 
 struct span {
-	struct span *next, **place; /* in its class's list; place NULL: not in it */
+	struct span *next, **place; /* in its class's list, or that of the full ones */
 	size_t at;		    /* its first chunk */
 	uint32_t class, live;
 	uint64_t free[SPAN_WORDS];
@@ -81,15 +81,23 @@ int crew__arena_init(struct arena *a, const struct mapping *mapping, size_t base
 	return 0;
 }
 
+static void free_spans(struct span *s)
+{
+	while (s) {
+		struct span *next = s->next;
+
+		free(s);
+		s = next;
+	}
+}
+
 void crew__arena_fini(struct arena *a)
 {
 	if (!a->runs)
 		return;
 	for (uint32_t class = 0; class < CLASSES; class ++)
-		for (struct span *s = a->partial[class], *next; s; s = next) {
-			next = s->next;
-			free(s);
-		}
+		free_spans(a->partial[class]);
+	free_spans(a->full);
 	free_books(a);
 	pthread_mutex_destroy(&a->mutex);
 	memset(a, 0, sizeof *a);
@@ -251,9 +259,14 @@ static uint32_t class_of(size_t n)
 	return class; /* CLASSES: chunks */
 }
 
+static bool is_full(const struct span *s)
+{
+	return s->live == SPAN_SIZE / (BLOCK_MIN << s->class);
+}
+
 static void list_span(struct arena *a, struct span *s)
 {
-	s->place = &a->partial[s->class];
+	s->place = is_full(s) ? &a->full : &a->partial[s->class];
 	s->next = *s->place;
 	if (s->next)
 		s->next->place = &s->next;
@@ -265,7 +278,6 @@ static void unlist_span(struct span *s)
 	*s->place = s->next;
 	if (s->next)
 		s->next->place = s->place;
-	s->place = NULL;
 }
 
 static struct span *span_new(struct arena *a, uint32_t class)
@@ -295,7 +307,7 @@ static void enter_span(struct arena *a, size_t at, struct span *s)
 		a->spans[at + i] = s;
 }
 
-static uint64_t take_block(struct span *s)
+static uint64_t take_block(struct arena *a, struct span *s)
 {
 	uint32_t word = 0, bit;
 
@@ -304,8 +316,10 @@ static uint64_t take_block(struct span *s)
 	bit = (uint32_t)__builtin_ctzll(s->free[word]);
 	s->free[word] &= s->free[word] - 1;
 	s->live++;
-	if (s->live == SPAN_SIZE / (BLOCK_MIN << s->class))
+	if (is_full(s)) {
 		unlist_span(s);
+		list_span(a, s);
+	}
 	return s->at * CHUNK + (64 * word + bit) * (BLOCK_MIN << s->class);
 }
 
@@ -323,7 +337,7 @@ static int alloc_block(struct arena *a, uint32_t class, uint64_t *ret_offset)
 		enter_span(a, s->at, s);
 		list_span(a, s);
 	}
-	*ret_offset = take_block(a->partial[class]);
+	*ret_offset = take_block(a, a->partial[class]);
 	pthread_mutex_unlock(&a->mutex);
 	return 0;
 }
@@ -332,15 +346,18 @@ static void free_block(struct arena *a, uint64_t offset)
 {
 	struct span *s;
 	uint64_t block;
-	bool empty;
+	bool full, empty;
 
 	pthread_mutex_lock(&a->mutex);
 	s = a->spans[offset / CHUNK];
 	block = (offset - s->at * CHUNK) / (BLOCK_MIN << s->class);
 	s->free[block / 64] |= (uint64_t)1 << (block % 64);
+	full = is_full(s);
 	s->live--;
-	if (!s->place)
+	if (full) {
+		unlist_span(s);
 		list_span(a, s);
+	}
 	empty = s->live == 0 && s->next; /* the last one of a class stays */
 	if (empty) {
 		unlist_span(s);

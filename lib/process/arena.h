@@ -28,6 +28,7 @@ struct arena {
 	uint64_t turns;	     /* runs ever taken */
 	bool keeping;	     /* there was one since it was trimmed */
 	struct span *partial[8]; /* per class: spans with room */
+	struct span *full;	 /* the others, of all classes */
 };
 
 int crew__arena_init(struct arena *a, const struct mapping *mapping, size_t base, size_t size); /* -ENOMEM */

@@ -167,9 +167,12 @@ TEST_EACH(too_much_shared_memory_is_refused, ex)
 /* What was not given back goes with the executor. */
 TEST_KIND(shared_memory_goes_with_the_executor)
 {
-	CREW_SCOPE (ex, kind_open())
+	CREW_SCOPE (ex, kind_open()) {
 		for (int i = 0; i < 10; i++)
 			CHECK(crew_shared_alloc(ex, 100000).data != NULL);
+		for (int i = 0; i < 50; i++)
+			CHECK(crew_shared_alloc(ex, 20000).data != NULL);
+	}
 }
 
 CREW_TASK(crew_bytes, second_of, (crew_bytes, a), (crew_bytes, b))
