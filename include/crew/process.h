@@ -46,7 +46,7 @@ struct crew_start_options {
 	const char *name; /* default "Process-1", its children "Process-1:1"; "Thread-1". ps and top show 15 characters of it */
 	bool daemon;	  /* ended by force when its creator ends; must not start processes itself (-EPERM) */
 	enum crew_start start; /* as in processes.h; default: crew_start_method(). Threads have none */
-	int nice;	  /* added to the creator's. Threads: on Linux the thread's own */
+	int nice;	  /* added to the creator's; -40 to 40. Threads: on Linux the thread's own */
 	const char *cpus; /* affinity: "0-3,8"; NULL: as the creator's */
 	int stdin_fd, stdout_fd, stderr_fd; /* 0: as the creator's; a descriptor, which stays yours; CREW_PIPE; CREW_DEVNULL. Processes only */
 	uint64_t max_memory; /* bytes of address space, more is ENOMEM; 0: no limit of its own, as the next two. Processes only */

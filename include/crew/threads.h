@@ -39,7 +39,7 @@ struct crew_threads_options {
 	crew_finalizer_fn *finalizer;	  /* only where the initializer succeeded */
 	void *arg;		 /* of both */
 	int max_tasks_per_child; /* a fresh thread (and initializer) after so many tasks; 0: never */
-	int nice;		 /* added to each worker's */
+	int nice;		 /* added to each worker's; -40 to 40 */
 	const char *cpus;	 /* the workers' affinity: "0-3,8"; NULL: as the opener's */
 	size_t stack_size;	 /* bytes; 0: the system's default */
 	bool help;		 /* a thread that waits for a task that has not started runs it itself, outside the workers too;

@@ -106,7 +106,7 @@ static int check(const crew_task *task, const void *arguments, const struct crew
 	if (!task || task->size < sizeof *task || (!task->run && !task->raw))
 		return CREW_ENOTASK;
 	if ((!arguments && task->parameter_count) || o->reserved_ || o->stdin_fd || o->stdout_fd || o->stderr_fd || o->detach || o->max_memory ||
-	    o->max_cpu_s || o->max_files)
+	    o->max_cpu_s || o->max_files || o->nice < -40 || o->nice > 40)
 		return -EINVAL;
 	return 0;
 }

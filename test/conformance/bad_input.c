@@ -332,6 +332,18 @@ TEST_EACH(missing_places_are_einval, ex)
 	check_alive(ex);
 }
 
+/* A result that is taken to nowhere is lost, and its future is given back. */
+TEST_EACH(a_take_to_nowhere_gives_the_future_back, ex)
+{
+	crew_future *f = crew_submit(ex, answer);
+
+	CHECK_EQ(crew_future_wait(f, CREW_FOREVER), 0);
+	CHECK_EQ(crew_future_take(f, NULL, sizeof(int), CREW_TYPE_OF(int), NULL), -EINVAL);
+	while (crew_future_wait(f, 0) != CREW_EHANDLE)
+		sched_yield();
+	check_alive(ex);
+}
+
 /* A place that is too small for the type, or of no type. */
 TEST_EACH(a_place_too_small_for_its_type_is_etype, ex)
 {

@@ -369,6 +369,15 @@ TEST_KIND(workers_are_as_nice_as_asked)
 	CHECK_EQ(getpriority(PRIO_PROCESS, 0), before);
 }
 
+/* What no priority can be is refused, below as above. */
+TEST_KIND(no_worker_is_nicer_than_can_be)
+{
+	NEEDS_WORKERS();
+	for (int i = -1; i <= 1; i += 2)
+		CREW_SCOPE (ex, kind_open(.workers = 1, .nice = 41 * i))
+			CHECK_EQ(crew_executor_error(ex, NULL), -EINVAL);
+}
+
 /* stack_size: at least that much; less than any thread needs is refused. */
 TEST_KIND(workers_have_the_stack_they_are_given)
 {

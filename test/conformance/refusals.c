@@ -296,3 +296,23 @@ TEST(a_pool_with_impossible_options_says_so)
 	CHECK_EQ(crew_pool_error(pool, NULL), -EINVAL);
 	CHECK_EQ(crew_pool_close(pool), NULL);
 }
+
+static bool is_set(void *flag)
+{
+	return *(bool *)flag;
+}
+TEST(a_condition_is_waited_for_by_whoever_has_its_lock)
+{
+	crew_condition none = { { 0, 0 } }, condition = crew_condition_make((crew_rlock){ { 0, 0 } });
+	bool flag = true;
+
+	CHECK_EQ(crew_release(none), CREW_EHANDLE);
+	CHECK_EQ(crew_condition_wait_for(none, is_set, &flag, 0), CREW_EHANDLE);
+	CHECK_EQ(crew_condition_wait_for(condition, is_set, &flag, 0), -EPERM);
+	CHECK_EQ(crew_acquire(condition), 0);
+	CHECK_EQ(crew_condition_wait_for(condition, is_set, &flag, CREW_FOREVER), 0);
+	flag = false;
+	CHECK_EQ(crew_condition_wait_for(condition, is_set, &flag, 20), -ETIMEDOUT);
+	CHECK_EQ(crew_release(condition), 0);
+	CHECK_EQ(crew_drop(condition), 0);
+}

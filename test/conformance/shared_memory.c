@@ -198,3 +198,25 @@ TEST_EACH(a_result_may_lie_in_any_block_of_the_arguments, ex)
 	crew_shared_free(ex, b);
 	crew_shared_free(ex, a);
 }
+
+/* What is no block of this executor is not given back, and what was given back is so once, though a task still has it. */
+TEST_EACH(only_blocks_are_given_back_and_once, ex)
+{
+	GATE (g, ex);
+	static char own[100];
+	crew_bytes at = crew_shared_alloc(ex, 1000), other = crew_shared_alloc(ex, 1000), nothing = { NULL, 0 };
+	crew_future *f = crew_submit(ex, held_fill, g.bytes, at);
+	int y = 0;
+	long sum = -1;
+
+	crew_shared_free(ex, crew_bytes_make(own, sizeof own));
+	crew_shared_free(ex, at);
+	crew_shared_free(ex, at);
+	gate_open(g.at);
+	CHECK_EQ(crew_run(ex, &sum, add_up, nothing), 0); /* no bytes, while there are blocks */
+	CHECK_EQ(sum, 0);
+	CHECK_EQ(crew_result(f, &y), 0);
+	CHECK_EQ(crew_run(ex, &y, fill, other, 3), 0);
+	CHECK_EQ(((char *)other.data)[999], 3);
+	crew_shared_free(ex, other);
+}

@@ -189,6 +189,11 @@ TEST_CHILD(niceness_and_limits_are_its_own)
 	CHECK_EQ(end_of(p).exit_code, getpriority(PRIO_PROCESS, 0) + 5);
 	CHECK_EQ(end_of(q).exit_code, 0);
 	crew_process_close(p), crew_process_close(q);
+	for (int i = -1; i <= 1; i += 2) {
+		p = start_with((.nice = 41 * i), my_nice);
+		CHECK_EQ(crew_process_error(p)->code, -EINVAL);
+		crew_process_close(p);
+	}
 	p = start_with((.cpus = "nonsense"), my_nice);
 	CHECK_EQ(crew_process_join(p, 0), -EINVAL);
 	crew_process_close(p);
