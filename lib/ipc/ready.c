@@ -146,7 +146,7 @@ static int watch(struct wait_set *set, size_t i)
 		return -EINVAL;
 	}
 	set->fds[i] = (struct pollfd){ .fd = fd, .events = POLLIN };
-	return fd < 0 && (fd == -EMFILE || fd == -ENOMEM || fd == -EAGAIN) ? fd : 0;
+	return fd < 0 && (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -EAGAIN) ? fd : 0;
 }
 
 static void close_set(struct wait_set *set)

@@ -449,3 +449,24 @@ TEST(what_is_no_pipe_is_refused)
 	crew_pipe_drop(end[1]);
 	crew_queue_drop(q);
 }
+
+/* What cannot be waited for is ready: whoever looks is told why. What is no thing at all is refused. */
+TEST(what_is_wrong_with_a_thing_makes_it_ready)
+{
+	static char nothing[64];
+	crew_future *f = crew_future_new(CREW_TYPE_OF(int));
+	crew_waitable none = { .kind = 99 };
+	crew_waitable things[3];
+	crew_pipe end[2];
+
+	CHECK_EQ(crew_pipe_make(end, 0), 0);
+	crew_pipe_drop(end[0]);
+	crew_pipe_drop(end[1]);
+	things[0] = crew_on_pipe(end[0]);
+	things[1] = crew_on_future((crew_future *)(void *)nothing);
+	things[2] = crew_on_future(f);
+	CHECK_EQ(crew_wait_ready(things, 3, CREW_FOREVER), 2);
+	CHECK(things[0].ready && things[1].ready && !things[2].ready);
+	CHECK_EQ(crew_wait_ready(&none, 1, CREW_FOREVER), -EINVAL);
+	crew_future_free(f);
+}
