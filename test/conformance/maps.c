@@ -376,3 +376,18 @@ TEST(a_map_has_as_many_hands_as_there_are_threads)
 		CHECK_EQ(errors[N - 1], 7);
 	}
 }
+
+/* The time of tasks is no time of the pieces of a map, which are of many items. */
+TEST(a_time_for_tasks_is_not_for_pieces_of_maps)
+{
+	int in[100], out[100], y = 0;
+
+	for (int i = 0; i < 100; i++)
+		in[i] = 2 * i;
+	CREW_SCOPE (ex, crew_processes(.workers = 2, .task_timeout_ms = 20000)) {
+		CHECK_EQ(crew_map(ex, odd_fails, in, out, 100), 0);
+		CHECK_EQ(out[99], 1980);
+		CHECK_EQ(crew_run(ex, &y, odd_fails, 4), 0);
+		CHECK_EQ(y, 40);
+	}
+}

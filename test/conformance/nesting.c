@@ -501,12 +501,16 @@ static crew_future *the_caller;
 static crew_executor *the_pool, *the_group;
 CREW_TASK(int, waits_for_the_caller, (crew_bytes, gate), (int, how))
 {
+	gate_arrive(gate.data);
+	gate_await(gate.data, 2); /* there are two of them */
 	if (crew_future_wait(the_caller, how ? 20000 : CREW_FOREVER) == -EDEADLK)
 		gate_add(gate.data, 0);
 	return how;
 }
 CREW_TASK(void, waits_in_a_range, (size_t, begin), (size_t, end), (crew_bytes, gate))
 {
+	gate_arrive(gate.data);
+	gate_await(gate.data, 16 + 2);
 	if (crew_executor_wait(the_group, CREW_FOREVER) == -EDEADLK)
 		gate_add(gate.data, 1);
 	gate_add(gate.data, begin < end ? 2 : 3);

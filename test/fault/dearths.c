@@ -460,7 +460,10 @@ static void use_results(crew_executor *ex)
 static void use_results_of_callers(void)
 {
 	crew_executor *ex = crew_inline();
+	crew_error error;
 
+	crew_raise(EIO, "outside of a task");
+	CHECK(crew_caught(&error) || !plenty);
 	use_results(ex);
 	CHECK_EQ(crew_executor_close(ex), NULL);
 }

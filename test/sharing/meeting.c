@@ -194,14 +194,21 @@ TEST_CARRIED(who_comes_during_the_action_may_give_up_and_breaks_nothing)
 	close_meeting(&m);
 }
 
+static int act_elsewhere(void *arg)
+{
+	struct meeting *m = arg;
+
+	CHECK_EQ(crew_event_set(m->ready), 0);
+	return crew_barrier_wait(crew_barrier_make(2), CREW_FOREVER);
+}
 static void act_to_die(void *arg)
 {
 	struct meeting *m = arg;
 
-	crew_barrier_wait_with(m->barrier, act_slowly, m, CREW_FOREVER);
+	crew_barrier_wait_with(m->barrier, act_elsewhere, m, CREW_FOREVER);
 	CHECK(false);
 }
-/* Killed in the action, asleep in something else: those who wait for its end are told. */
+/* Killed in the action, asleep in another barrier: those who wait for its end are told. */
 TEST_CARRIED(a_party_that_dies_in_the_action_breaks_the_barrier)
 {
 	struct meeting m = open_meeting(2);
