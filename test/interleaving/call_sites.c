@@ -121,16 +121,22 @@ void fault_set(const struct fault *f)
 	}
 }
 
-bool fault_at(enum fault_kind kind, const void *site)
+bool fault_covers(const void *site)
 {
 	uintptr_t at = (uintptr_t)site - 1;
 
-	for (int i = 0; kind == fault.kind && i < fault.count; i++)
-		if (at >= fault.code[i].from && at < fault.code[i].to) {
-			fault.reached = true;
+	for (int i = 0; i < fault.count; i++)
+		if (at >= fault.code[i].from && at < fault.code[i].to)
 			return true;
-		}
 	return false;
+}
+
+bool fault_at(enum fault_kind kind, const void *site)
+{
+	bool here = kind == fault.kind && fault_covers(site);
+
+	fault.reached |= here;
+	return here;
 }
 
 bool fault_reached(void)

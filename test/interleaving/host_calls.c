@@ -232,6 +232,7 @@ ssize_t __wrap_write(int fd, const void *p, size_t n)
 		buffer_flush(schedule_thread());
 		if (fault_at(NO_WAKE, CALL_SITE))
 			return (ssize_t)n;
+		schedule_written(fd);
 	}
 	return __real_write(fd, p, n);
 }

@@ -134,6 +134,11 @@ SEARCH(finds_a_worker_that_parks_without_its_fence)
 	find(&park_and_submit, &(struct fault){ "fence_everywhere", NO_FENCE });
 }
 
+SEARCH(finds_a_worker_that_parks_without_looking_again)
+{
+	find(&park_and_submit, &(struct fault){ "crew__injection_any", BLIND_WIDE_LOAD });
+}
+
 SEARCH(finds_a_bell_that_wakes_nobody)
 {
 	find(&park_and_submit, &(struct fault){ "ring", NO_WAKE });

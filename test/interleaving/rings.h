@@ -30,6 +30,12 @@ void ring_stop(void);			/* workers end when there is nothing left */
 void ring_engine_turn(void);
 void ring_be_engine(void);
 
+/* The same for tasks that submit tasks: it is roused by whoever rings its bell, takes what workers offer and what they have answered, and ends when it is
+   stopped. What killed workers had, and what failed errands have left behind, is thrown away before ring_begin(). */
+void ring_be_engine_of_errands(void);
+void ring_written(int fd);
+void ring_renew(void);
+
 /* For scenarios: a death is told to the engine, a signal is one. */
 void ring_killed(int thread);
 void ring_signalled(int fd, int signal);

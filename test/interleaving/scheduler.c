@@ -391,6 +391,12 @@ void schedule_signal(int pidfd, int signal)
 	scenario->signalled(pidfd, signal);
 }
 
+void schedule_written(int fd)
+{
+	if (scenario->written)
+		scenario->written(fd);
+}
+
 void schedule_sleep(void)
 {
 	struct thread *t = &threads[current];

@@ -41,6 +41,7 @@ struct scenario {
 	void (*thread[SCENARIO_THREADS])(void);
 	void (*killed)(int thread); /* right after a kill, by nobody: what the kernel does then */
 	void (*signalled)(int pidfd, int signal); /* in who sends it */
+	void (*written)(int fd);		  /* in who has written; may be NULL */
 	unsigned mortal; /* bit i: thread i may be killed */
 	unsigned idle;	 /* bit i: thread i may sleep in the end */
 	int preemptions, delays, kills;
@@ -51,10 +52,10 @@ struct scenario {
 
 /*
  * What is broken on purpose: every operation of a kind in a function of lib/. Without a fence, updates are none either. A blind CAS takes what it finds
- * for what it looks for, and writes; a deaf one says that it has written, and has not; a blind load finds 0 (of 32 bits). What is late, an update or a
+ * for what it looks for, and writes; a deaf one says that it has written, and has not; a blind load finds 0 (a wide one: of 64 bits). What is late, an update or a
  * read, comes behind the next unlock. Without its exit a worker goes on where it should have ended.
  */
-enum fault_kind { NO_FAULT, NO_FENCE, NO_WAKE, NO_STORE, NO_UPDATE, BLIND_CAS, DEAF_CAS, NO_LOCK, BLIND_LOAD, LATE, NO_EXIT };
+enum fault_kind { NO_FAULT, NO_FENCE, NO_WAKE, NO_STORE, NO_UPDATE, BLIND_CAS, DEAF_CAS, NO_LOCK, BLIND_LOAD, BLIND_WIDE_LOAD, LATE, NO_EXIT };
 struct fault {
 	const char *function;
 	enum fault_kind kind;

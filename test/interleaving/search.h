@@ -35,6 +35,7 @@ void step_wakes(enum waiting_for what, const void *p, int count);
 int step_thread_start(void *(*start)(void *), void *arg); /* its number; -1: too many */
 bool schedule_is_quiet(void);
 void schedule_signal(int pidfd, int signal);
+void schedule_written(int fd);
 uint64_t *schedule_clock(void);
 void schedule_run(const struct scenario *scenario, int preemptions); /* once, as choices.c says */
 
@@ -94,6 +95,7 @@ void late_catch_up(void);
 void site_name(char *text, unsigned long size, const void *site);
 void fault_set(const struct fault *fault);
 bool fault_at(enum fault_kind kind, const void *site);
+bool fault_covers(const void *site); /* of whatever kind */
 bool fault_reached(void);
 
 #endif

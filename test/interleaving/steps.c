@@ -135,7 +135,7 @@ uint64_t step_load(const void *p, unsigned int size)
 	uint64_t v;
 
 	step_begins(STEP_LOAD, p, CALL_SITE);
-	v = fault_at(BLIND_LOAD, CALL_SITE) && size == sizeof(uint32_t) ? 0 : memory_read(p, size);
+	v = fault_at(size == sizeof(uint64_t) ? BLIND_WIDE_LOAD : BLIND_LOAD, CALL_SITE) ? 0 : memory_read(p, size);
 	step_was(v);
 	return v;
 }
