@@ -149,6 +149,7 @@ int crew__subscribe(crew_future *f, struct callback *cb)
 		if (!a->closed) {
 			struct callback **end = a->first ? a->last : &a->first;
 
+			crew__retain(f); /* it may be called from here on, and give f back: ours, until we are through */
 			*end = cb;
 			a->last = &cb->next;
 			listed = true;
@@ -161,6 +162,8 @@ int crew__subscribe(crew_future *f, struct callback *cb)
 	} else if (!crew__notify(f) && !(ck_pr_load_32(&f->state) & STATE_NOTIFY)) {
 		run_list(f, close_list(f, a)); /* done before anybody wanted to know: the completer will not look */
 	}
+	if (listed)
+		crew__release(f);
 	return 0;
 }
 

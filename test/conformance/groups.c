@@ -407,3 +407,19 @@ TEST_EACH(a_task_of_a_group_may_submit, ex)
 		CHECK_EQ(y, 10);
 	}
 }
+
+/* The callback may be called, and have given it back, before its registering has returned. */
+static void count_and_give_back(crew_future *f, void *arg)
+{
+	__atomic_add_fetch((uint32_t *)arg, 1, __ATOMIC_SEQ_CST);
+	crew_future_free(f);
+}
+TEST_EACH(a_callback_may_give_back_what_it_is_registered_for, ex)
+{
+	uint32_t calls = 0;
+
+	CREW_SCOPE (group, crew_group(ex))
+		for (int i = 0; i < 200; i++)
+			CHECK_EQ(crew_future_on_done(crew_submit(group, twice, i), count_and_give_back, &calls), 0);
+	CHECK_EQ(calls, 200u);
+}

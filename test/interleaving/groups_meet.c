@@ -200,6 +200,49 @@ SEARCH(finds_a_closer_that_does_not_wait_for_callbacks)
 	find(&group_and_callback, &(struct fault){ "crew__notify", DEAF_CAS });
 }
 
+/* ---- a callback gives back what it was called for, perhaps before its registering has returned ---- */
+
+static void give_back(crew_future *which, void *arg)
+{
+	++*(int *)arg;
+	crew_future_free(which);
+}
+
+CREW_TASK(int, waits)
+{
+	schedule_rouse(OWNER);
+	schedule_sleep();
+	return 0;
+}
+
+static void begin_meeting(void)
+{
+	begin_plain();
+	schedule_quiet(true); /* until the task is about to end */
+}
+
+static void submit_and_forget(void)
+{
+	crew_future *done = crew_submit(group, waits);
+
+	schedule_sleep();
+	schedule_rouse(WORKER);
+	schedule_quiet(false);
+	EXPECT(crew_future_on_done(done, give_back, &told) == 0);
+	schedule_quiet(true);
+	close_group();
+}
+
+static const struct scenario group_and_forget = {
+	.name = "group_and_forget", .begin = begin_meeting, .end = end_of_telling, .thread = { submit_and_forget, work }, .preemptions = 3,
+	.timeouts = TIMEOUTS_NEVER, .schedules = 8000
+};
+
+SEARCH(a_callback_may_give_back_its_future_while_it_is_registered)
+{
+	explore(&group_and_forget);
+}
+
 /* ---- a cancel meets the letting go ---- */
 
 static void cancel_second(void)

@@ -27,6 +27,7 @@
 #define MUTEXES_MAX 32
 #define KEYS_MAX 8
 #define FREED_MAX 1024
+#define SPOILT 0xdd
 #define CPUS 3
 
 #define DECLARE(type_, name_, ...)              \
@@ -415,7 +416,7 @@ void __wrap_free(void *p)
 	}
 	host_check_memory(p, CALL_SITE);
 	size = malloc_usable_size(p);
-	memset(p, 0xdd, size);
+	memset(p, SPOILT, size);
 	freed[freed_count].p = p;
 	freed[freed_count++].size = size;
 }
@@ -445,10 +446,17 @@ void host_check_memory(const void *p, const void *site)
 		}
 }
 
+/* Plain writes are no steps: they show in what they leave behind. */
 void host_free_all(void)
 {
-	while (freed_count > 0)
-		__real_free(freed[--freed_count].p);
+	while (freed_count > 0) {
+		const unsigned char *p = freed[--freed_count].p;
+		size_t size = freed[freed_count].size;
+
+		if (size && (p[0] != SPOILT || memcmp(p, p + 1, size - 1) != 0))
+			schedule_failed("memory was written to that was freed");
+		__real_free(freed[freed_count].p);
+	}
 }
 
 long host_blocks(void)
