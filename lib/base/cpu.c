@@ -98,6 +98,17 @@ static int quota_v1(const char *group)
 	return INT_MAX;
 }
 
+/* Is "cpu" among the controllers of a line, "cpu,cpuacct"? cpuset and cpuacct have hierarchies of their own. */
+static bool has_cpu(const char *controllers)
+{
+	for (const char *p = controllers; p; p = strchr(p, ',')) {
+		p += *p == ',';
+		if (strncmp(p, "cpu", 3) == 0 && (p[3] == '\0' || p[3] == ','))
+			return true;
+	}
+	return false;
+}
+
 /* The least quota of `group` and all groups above it. */
 static int least_quota(char *group, int (*quota)(const char *))
 {
@@ -133,7 +144,7 @@ static int read_quota(void)
 			*group = '\0';
 		if (controllers[1] == '\0')
 			n = least_quota(group, quota_v2);
-		else if (strstr(controllers + 1, "cpu"))
+		else if (has_cpu(controllers + 1))
 			n = least_quota(group, quota_v1);
 		if (n < least)
 			least = n;
