@@ -75,17 +75,23 @@ CREW_API int crew_rlock_release(crew_rlock lock); /* -EPERM: not by its owner */
 CREW_API int crew_rlock_recover(crew_rlock lock);
 CREW_API bool crew_rlock_locked(crew_rlock lock); /* by anybody, at any depth */
 
-/* For people who look for a deadlock: who holds it now. */
+/* For people who look for a deadlock: who holds it now. Of anything that has an owner; of an rwlock: who writes. Nobody: also of what is no such object. */
 enum crew_whose { CREW_NOBODYS, CREW_MINE, CREW_THIS_PROCESS, CREW_ANOTHER_PROCESS, CREW_DEAD };
 struct crew_owner {
 	enum crew_whose whose;
 	pid_t pid, tid; /* as they are known in his pid namespace; 0: not known any more */
 };
 #ifndef __cplusplus
-#define crew_owner_of(h_) _Generic((h_), crew_lock: crew_lock_owner, crew_rlock: crew_rlock_owner)(h_)
+#define crew_owner_of(h_)                                                                                                      \
+	_Generic((h_), crew_lock: crew_lock_owner, crew_rlock: crew_rlock_owner, crew_condition: crew_condition_owner,         \
+		 crew_rwlock: crew_rwlock_owner, crew_value: crew_value_owner, crew_array: crew_array_owner)(h_)
 #endif
 CREW_API struct crew_owner crew_lock_owner(crew_lock lock);
 CREW_API struct crew_owner crew_rlock_owner(crew_rlock lock);
+CREW_API struct crew_owner crew_condition_owner(crew_condition condition);
+CREW_API struct crew_owner crew_rwlock_owner(crew_rwlock lock);
+CREW_API struct crew_owner crew_value_owner(crew_value value);
+CREW_API struct crew_owner crew_array_owner(crew_array array);
 
 /* ---- semaphore: acquire takes a unit, release adds one ---- */
 
@@ -110,7 +116,7 @@ CREW_API int crew_event_wait(crew_event event, int ms); /* 0; -ETIMEDOUT */
  *
  * wait gives the lock up, however deep it was taken, and has it back as deep when it returns. 0: notified. -ETIMEDOUT: not in time; -EOWNERDEAD: see
  * above; -EPERM: the lock is not this thread's; CREW_EHANDLE: it or the condition was dropped, and the lock is not held.
- * wait_for waits until pred(arg), called with the lock held, is true: 0; -ETIMEDOUT: it is still false, and ms is over.
+ * wait_for waits until pred(arg), called with the lock held, is true: 0; -ETIMEDOUT: it is still false, and ms is over. -EINVAL: pred is NULL.
  * notify wakes n of those who sleep now, the longest sleepers first, -1: all. How many. A sleeper who died is passed over. Needs the lock: -EPERM.
  */
 CREW_API crew_condition crew_condition_make(crew_rlock lock);

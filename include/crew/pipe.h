@@ -74,7 +74,8 @@ CREW_API int crew_pipe_skip(crew_pipe p);
 CREW_API CREW_MUST_CHECK int crew_pipe_send_fd(crew_pipe p, int fd, int ms);
 CREW_API CREW_MUST_CHECK int crew_pipe_recv_fd(crew_pipe p, int ms);
 
-/* This process's descriptor of the end, for poll and epoll: readable when there is a message or the end. The library's: not to be read, written or closed. */
+/* This process's descriptor of the end, for poll and epoll: readable when there is a message or the end; one that was too long, and is kept here, does not show.
+   The library's: not to be read, written or closed. */
 CREW_API int crew_pipe_fd(crew_pipe p);
 
 /*
@@ -106,13 +107,13 @@ CREW_API crew_listener *crew_listener_close(crew_listener *l); /* NULL; pipes th
 CREW_API crew_pipe crew_connect(const char *address, crew_bytes key, int ms);
 
 /*
- * Wait for several things at once: pipes, queues, futures, any descriptors: sockets, crew_process_fd(), crew_listener_fd().
+ * Wait for several things at once: pipes, queues, futures, processes (crew_on_process(), process.h), any descriptors: sockets, crew_listener_fd().
  *
  *	crew_waitable things[] = { crew_on_pipe(p), crew_on_future(f), crew_on_fd(socket) };
  *	n = crew_wait_ready(things, 3, 1000);		how many .ready are true now; 0: time is up
  *
  * Ready: a receive, a get, a read would not wait (the end is something, too); the future is done. -EINVAL, -ENOMEM; what is wrong with one of them,
- * a handle that is none or a future of another process, makes it ready.
+ * a handle that is none, a negative descriptor or a future of another process, makes it ready.
  */
 typedef struct crew_waitable {
 	int kind, fd;

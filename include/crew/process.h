@@ -27,6 +27,7 @@
 
 #include <crew/base.h>
 #include <crew/executor.h>
+#include <crew/pipe.h>
 #include <crew/processes.h>
 #include <crew/task.h>
 
@@ -44,7 +45,7 @@ typedef struct crew_process crew_process;
 struct crew_start_options {
 	int reserved_;	  /* 0; the macros name it first */
 	const char *name; /* default "Process-1", its children "Process-1:1"; "Thread-1". ps and top show 15 characters of it */
-	bool daemon;	  /* ended by force when its creator ends; must not start processes itself (-EPERM) */
+	bool daemon;	  /* ended by force when its creator ends; must not start processes itself (-EPERM), executors it may open */
 	enum crew_start start; /* as in processes.h; default: crew_start_method(). Threads have none */
 	int nice;	  /* added to the creator's; -40 to 40. Threads: on Linux the thread's own */
 	const char *cpus; /* affinity: "0-3,8"; NULL: as the creator's */
@@ -180,6 +181,12 @@ CREW_API bool crew_process_daemon(crew_process *p);
 
 /* A descriptor that is readable once it has ended, for poll and epoll; it stays p's. Negative: a code. */
 CREW_API int crew_process_fd(crew_process *p);
+
+/* For crew_wait_ready(): its end, beside pipes, queues, futures and sockets. One that could not be started is ready. */
+static inline crew_waitable crew_on_process(crew_process *p)
+{
+	return crew_on_fd(crew_process_fd(p));
+}
 
 /* Our end of the pipe that was asked for as its descriptor 0, 1 or 2: close-on-exec, and yours from now on, so that closing it is the end of file there.
    -EBADF: none was asked for, or it was taken before. What is not taken goes with p. */

@@ -31,4 +31,7 @@ int crew__store_arguments(crew_executor *ex, crew_future *f, const void *argumen
 /* Arguments of item i of the columns, into a zeroed struct. */
 void crew__gather(const crew_task *task, const void *const *columns, size_t i, void *arguments);
 
+/* Can task be applied to n items of these columns? 0; -EINVAL: a column or `out` is missing; CREW_ENOTASK; what is wrong with ex. */
+int crew__map_check(crew_executor *ex, const crew_task *task, const void *const *columns, void *out, size_t n);
+
 #endif

@@ -279,7 +279,7 @@ static int map_by_chunks(struct map_job *job)
 
 /* ---- both ---- */
 
-static int check_arguments(crew_executor *ex, const crew_task *task, const void *const *columns, void *out, size_t n)
+int crew__map_check(crew_executor *ex, const crew_task *task, const void *const *columns, void *out, size_t n)
 {
 	int rc = crew__executor_check(ex);
 
@@ -302,7 +302,7 @@ int crew_executor_map(crew_executor *ex, const crew_task *task, const void *cons
 {
 	struct map_job job = { .ex = ex, .task = task, .columns = columns, .out = out, .n = n, .first_failed = n };
 	crew_executor *base;
-	int rc = check_arguments(ex, task, columns, out, n);
+	int rc = crew__map_check(ex, task, columns, out, n);
 
 	if (rc == 0)
 		rc = crew__options(&job.options, sizeof job.options, options, size);

@@ -28,6 +28,14 @@ static int parse_unix(const char *path, struct address *ret)
 	return 0;
 }
 
+/* 0 to 65535, or the name of a service: getaddrinfo() takes larger numbers modulo 65536. */
+static bool is_port(const char *text)
+{
+	size_t digits = strspn(text, "0123456789");
+
+	return *text && (text[digits] || (digits <= 5 && atoi(text) <= 65535));
+}
+
 /* HOST:PORT, [HOST]:PORT */
 static int parse_tcp(const char *text, struct address *ret)
 {
@@ -40,7 +48,7 @@ static int parse_tcp(const char *text, struct address *ret)
 		host++;
 		n -= 2;
 	}
-	if (!colon || n == 0 || colon[1] == '\0')
+	if (!colon || n == 0 || !is_port(colon + 1))
 		return -EINVAL;
 	if (n >= sizeof name)
 		return -ENAMETOOLONG;

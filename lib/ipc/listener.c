@@ -152,7 +152,9 @@ static int make_directory(struct crew_listener *l)
 
 static int copy_key(struct crew_listener *l, crew_bytes key)
 {
-	l->key.len = key.data ? key.len : 0;
+	if (!key.data && key.len)
+		return -EINVAL;
+	l->key.len = key.len;
 	l->key.data = malloc(l->key.len + 1);
 	if (!l->key.data)
 		return -ENOMEM;
@@ -392,7 +394,7 @@ crew_pipe crew_connect(const char *text, crew_bytes key, int ms)
 {
 	uint64_t deadline = crew__deadline(ms < 0 || ms > HANDSHAKE_MS ? HANDSHAKE_MS : ms);
 	struct address address;
-	int fd = -1, rc = crew__hmac_available();
+	int fd = -1, rc = !key.data && key.len ? -EINVAL : crew__hmac_available();
 
 	if (rc == 0)
 		rc = crew__address_parse(text, &address);

@@ -11,6 +11,7 @@
 #include "ipc/lock_word.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include "ipc/object.h"
 #include "ipc/patience.h"
@@ -173,6 +174,21 @@ int crew__word_recover(struct lock_word *r)
 	while (!ck_pr_cas_64_value(&r->word, seen, seen & ~(uint64_t)WORD_DAMAGED, &seen))
 		;
 	return 0;
+}
+
+struct crew_owner crew__word_owner(struct lock_word *r)
+{
+	struct crew_owner owner = { CREW_NOBODYS, 0, 0 };
+	uint64_t word = r ? ck_pr_load_64(&r->word) : 0;
+
+	if (lock_is_free(word))
+		return owner;
+	crew__mortal_name(word, &owner.pid, &owner.tid);
+	owner.whose = lock_is_mine(r)				 ? CREW_MINE
+		      : crew__mortal_state(word) == MORTAL_GONE	 ? CREW_DEAD
+		      : owner.pid == getpid()			 ? CREW_THIS_PROCESS
+								 : CREW_ANOTHER_PROCESS;
+	return owner;
 }
 
 void crew__word_end(struct lock_word *r)

@@ -12,6 +12,8 @@
 #ifndef CREW_LIB_LOCK_WORD_H
 #define CREW_LIB_LOCK_WORD_H
 
+#include <crew/lock.h>
+
 #include "ipc/mortal.h"
 
 enum { WORD_WAITERS = 1, WORD_DAMAGED = 2 };
@@ -81,6 +83,9 @@ int crew__word_regain(const struct lock_place *at, uint32_t depth); /* as crew__
 
 /* What was damaged is repaired. 0; -EPERM: it is not this thread's. */
 int crew__word_recover(struct lock_word *r);
+
+/* Who has it now; NULL: nobody. */
+struct crew_owner crew__word_owner(struct lock_word *r);
 
 /* Of an object that was dropped: wake all who sleep here, for good. */
 void crew__word_end(struct lock_word *r);

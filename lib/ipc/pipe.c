@@ -171,9 +171,15 @@ static int send_large(struct pipe_end *e, const void *data, size_t n, uint64_t d
 	fd = memfd_create("crew-message", MFD_CLOEXEC);
 	if (fd < 0)
 		return -errno;
+#ifdef CREW_FAULT_TORN_MESSAGE
+	rc = send_packet(e, FRAME_LARGE, NULL, n, fd, deadline);
+	if (rc == 0)
+		rc = write_all(fd, data, n);
+#else
 	rc = write_all(fd, data, n);
 	if (rc == 0)
 		rc = send_packet(e, FRAME_LARGE, NULL, n, fd, deadline);
+#endif
 	close(fd);
 	return rc == -ENOSPC ? -ENOMEM : rc;
 }

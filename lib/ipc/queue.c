@@ -21,6 +21,7 @@
 #include "ipc/queue_memory.h"
 
 enum { PATIENCE_MOST = 20000, PATIENCE_LEAST = 300 };
+#define MESSAGE_MOST (SIZE_MAX / 4) /* more than there are addresses for, little enough to count with */
 enum { NAP_LEAST_MS = 1, NAP_MOST_MS = 64 }; /* of a sleeper who found the waker's mutex taken */
 
 /* ---- the mutexes ---- */
@@ -236,8 +237,8 @@ static int put(crew_queue h, const void *data, size_t n, bool framed, int ms)
 		return crew__handle_reason(h.handle);
 	if (unlikely(framed ? q->item && q->item != n : q->item == 0 || q->item != n))
 		return CREW_ETYPE;
-	if (unlikely(!data && n))
-		return -EINVAL;
+	if (unlikely((!data && n) || n > MESSAGE_MOST))
+		return n > MESSAGE_MOST ? -ENOMEM : -EINVAL;
 	rc = try_put(q, data, n, ms < 0 ? NEVER : MOMENT);
 	if (likely(rc != -EAGAIN && rc != -ETIMEDOUT))
 		return rc;

@@ -82,7 +82,7 @@ static bool thing_ready(const struct wait_set *set, size_t i)
 	case ON_FUTURE:
 		return future_done(w->future);
 	default:
-		return set->fds[i].revents != 0;
+		return w->fd < 0 || set->fds[i].revents != 0;
 	}
 }
 

@@ -135,6 +135,13 @@ int crew_condition_recover(crew_condition condition)
 	return c ? crew_rlock_recover(c->lock) : crew__handle_reason(condition.handle);
 }
 
+struct crew_owner crew_condition_owner(crew_condition condition)
+{
+	struct condition *c = condition_at(condition);
+
+	return crew_rlock_owner(c ? c->lock : (crew_rlock){ { 0, 0 } });
+}
+
 /* ---- sleeping ---- */
 
 /* Until we are woken, or the time is over. */
@@ -199,6 +206,8 @@ int crew_condition_wait_for(crew_condition condition, bool (*pred)(void *arg), v
 
 	if (!l)
 		return c ? CREW_EHANDLE : crew__handle_reason(condition.handle);
+	if (!pred)
+		return -EINVAL;
 	if (!lock_is_mine(&l->lock))
 		return -EPERM;
 	while (!pred(arg)) {

@@ -6,8 +6,6 @@
  */
 #include "lock/lock_object.h"
 
-#include <unistd.h>
-
 /* ---- either ---- */
 
 static crew_handle make(enum handle_kind kind)
@@ -53,17 +51,8 @@ static bool locked(crew_handle handle, enum handle_kind kind)
 static struct crew_owner owner(crew_handle handle, enum handle_kind kind)
 {
 	struct lock *l = handle_at(handle, kind);
-	struct crew_owner owner = { CREW_NOBODYS, 0, 0 };
-	uint64_t word = l ? ck_pr_load_64(&l->lock.word) : 0;
 
-	if (lock_is_free(word))
-		return owner;
-	crew__mortal_name(word, &owner.pid, &owner.tid);
-	owner.whose = lock_is_mine(&l->lock)			 ? CREW_MINE
-		      : crew__mortal_state(word) == MORTAL_GONE	 ? CREW_DEAD
-		      : owner.pid == getpid()			 ? CREW_THIS_PROCESS
-								 : CREW_ANOTHER_PROCESS;
-	return owner;
+	return crew__word_owner(l ? &l->lock : NULL);
 }
 
 /* ---- lock ---- */

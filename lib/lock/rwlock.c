@@ -178,6 +178,13 @@ int crew_rwlock_recover(crew_rwlock lock)
 	return l ? crew__word_recover(&l->lock) : crew__handle_reason(lock.handle);
 }
 
+struct crew_owner crew_rwlock_owner(crew_rwlock lock)
+{
+	struct rwlock *l = rwlock_at(lock.handle);
+
+	return crew__word_owner(l ? &l->lock : NULL);
+}
+
 /* ---- to write ---- */
 
 /* Take the word. A dead owner who had not come to write has left nothing to repair. */

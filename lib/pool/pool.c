@@ -303,9 +303,9 @@ crew_future *crew_pool_start_map(crew_pool *pool, const crew_task *task, const v
 	if (!pool || !pool->promises)
 		return crew_executor_submit(NULL, task, NULL, NULL, 0);
 	if (rc == 0)
-		rc = crew__executor_check(pool->ex);
+		rc = crew__map_check(pool->ex, task, columns, out, n);
 	if (rc == 0)
-		rc = !task ? CREW_ENOTASK : n && !columns ? -EINVAL : crew__refuse(pool->ex, task);
+		rc = crew__refuse(pool->ex, task);
 	if (rc)
 		return failed(pool, rc);
 	share = 4 * (size_t)crew_executor_workers(pool->ex);

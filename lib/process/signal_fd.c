@@ -19,7 +19,7 @@ int crew_signal_fd(const int *signals, size_t n)
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < n; i++)
-		if (!signals || sigaddset(&set, signals[i]))
+		if (!signals || signals[i] == SIGKILL || signals[i] == SIGSTOP || sigaddset(&set, signals[i]))
 			return -EINVAL;
 	if (pthread_sigmask(SIG_BLOCK, &set, NULL))
 		return -EINVAL;

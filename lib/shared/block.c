@@ -365,7 +365,7 @@ int crew_block_name(crew_block block, char *buf, size_t size)
 
 	if (!b)
 		return crew__handle_reason(block.handle);
-	if (n >= size)
+	if (!buf || n >= size)
 		return -ERANGE;
 	memcpy(buf, b->name, n);
 	buf[n] = '\0';

@@ -63,7 +63,7 @@ static size_t size_of(const crew_item *items, size_t n)
 {
 	size_t size = n * sizeof(struct slot);
 
-	if (n > PTRDIFF_MAX / sizeof(struct slot))
+	if ((!items && n) || n > PTRDIFF_MAX / sizeof(struct slot))
 		return 0;
 	for (size_t i = 0; i < n; i++) {
 		if (!is_item(&items[i]) || (items[i].kind == CREW_ITEM_BYTES && items[i].is.bytes.len > PTRDIFF_MAX - size))
@@ -181,7 +181,7 @@ int crew_shareable_list_get(crew_shareable_list list, size_t i, crew_item *ret)
 {
 	struct slot *slot;
 	struct list *l;
-	int rc = enter(list, i, &l, &slot);
+	int rc = ret ? enter(list, i, &l, &slot) : -EINVAL;
 
 	if (rc)
 		return rc;

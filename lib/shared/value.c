@@ -263,3 +263,17 @@ int crew_array_recover(crew_array array)
 
 	return t ? crew__word_recover(&t->lock) : crew__handle_reason(array.handle);
 }
+
+struct crew_owner crew_value_owner(crew_value value)
+{
+	struct things *t = value_at(value);
+
+	return crew__word_owner(t ? &t->lock : NULL);
+}
+
+struct crew_owner crew_array_owner(crew_array array)
+{
+	struct things *t = array_at(array);
+
+	return crew__word_owner(t ? &t->lock : NULL);
+}

@@ -238,6 +238,43 @@ CREW_TASK(int, join_it, (crew_process *, p))
 	return crew_process_join(p, CREW_FOREVER);
 }
 
+CREW_TASK(int, wait_for_word, (crew_pipe, p))
+{
+	char c;
+
+	return crew_pipe_recv(p, &c, 1, CREW_FOREVER) == 1 ? 0 : 1;
+}
+
+TEST_CHILD(it_can_be_waited_for_beside_other_things)
+{
+	crew_queue q = crew_queue_make(.item = 1);
+	crew_process *failed = crew_process_exec(NULL);
+	crew_waitable w[4];
+	crew_process *p;
+	crew_pipe end[2];
+
+	CHECK_EQ(crew_pipe_make(end, 0), 0);
+	p = start(wait_for_word, end[1]);
+	w[0] = crew_on_process(p);
+	w[1] = crew_on_pipe(end[0]);
+	w[2] = crew_on_queue(q);
+	CHECK_EQ(crew_wait_ready(w, 3, 20), 0);
+	CHECK_EQ(crew_pipe_send(end[0], "x", 1, CREW_FOREVER), 0);
+	CHECK_EQ(crew_wait_ready(w, 1, CREW_FOREVER), 1);
+	CHECK(w[0].ready);
+	CHECK(!crew_process_alive(p));
+	w[3] = crew_on_process(failed); /* it never will be more than that */
+	CHECK_EQ(crew_wait_ready(w + 2, 2, CREW_FOREVER), 1);
+	CHECK(w[3].ready && !w[2].ready);
+	w[3] = crew_on_fd(-1);
+	CHECK_EQ(crew_wait_ready(w + 3, 1, CREW_FOREVER), 1);
+	crew_process_close(p);
+	crew_process_close(failed);
+	crew_pipe_drop(end[0]);
+	crew_pipe_drop(end[1]);
+	crew_queue_drop(q);
+}
+
 TEST_CHILD(several_threads_may_join_one_child)
 {
 	crew_process *p = start(give, 3), *joiner[4];

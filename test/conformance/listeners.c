@@ -311,7 +311,8 @@ TEST(a_stale_socket_is_replaced_and_nothing_else)
 
 TEST(what_is_no_address_is_refused)
 {
-	static const char *const wrong[] = { "", "unix:", "unix:@", "tcp:", "tcp:127.0.0.1", "tcp::80", "somewhere", "tcp:[::1]" };
+	static const char *const wrong[] = { "", "unix:", "unix:@", "tcp:", "tcp:127.0.0.1", "tcp::80", "somewhere", "tcp:[::1]",
+					     "tcp:127.0.0.1:", "tcp:127.0.0.1:65536", "tcp:127.0.0.1:99999999999", "tcp:127.0.0.1:80x" };
 	char path[200];
 	int code;
 
@@ -320,6 +321,9 @@ TEST(what_is_no_address_is_refused)
 		CHECK(code == -EINVAL || code == -ENOENT || code == -ENOSYS);
 		CHECK(crew_handle_error(crew_connect(wrong[i], key(), 100)) < 0);
 	}
+	CHECK(crew_listener_open(NULL, (crew_bytes){ NULL, 6 }, &code) == NULL); /* a key that is not there is not an empty one */
+	CHECK(code == -EINVAL || code == -ENOSYS);
+	CHECK_EQ(crew_handle_error(crew_connect("tcp:127.0.0.1:80", (crew_bytes){ NULL, 6 }, 100)), -EINVAL);
 	memset(path, 'x', sizeof path);
 	memcpy(path, "unix:/", 6);
 	path[sizeof path - 1] = '\0';

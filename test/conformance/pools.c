@@ -276,6 +276,22 @@ TEST_POOL(map_async_fails_with_its_first_error)
 	}
 }
 
+TEST_POOL(map_async_refuses_what_map_refuses)
+{
+	CREW_POOL_SCOPE (pool, open_pool()) {
+		long b[3] = { 1, 2, 3 }, y[3];
+		int a[3] = { 1, 2, 3 };
+
+		CHECK_EQ(crew_pool_map(pool, product, (int *)NULL, b, y, 3), -EINVAL);
+		CHECK_EQ(crew_future_error(crew_pool_map_async(pool, product, (int *)NULL, b, y, 3))->code, -EINVAL);
+		CHECK_EQ(crew_future_error(crew_pool_map_async(pool, product, a, (long *)NULL, y, 3))->code, -EINVAL);
+		CHECK_EQ(crew_future_error(crew_pool_map_async(pool, product, a, b, (long *)NULL, 3))->code, -EINVAL);
+		CHECK_EQ(crew_future_error(crew_pool_map_async(pool, product, (int *)NULL, (long *)NULL, (long *)NULL, 0))->code, 0);
+		CHECK_EQ(crew_future_wait(crew_pool_map_async(pool, product, a, b, y, 3), CREW_FOREVER), 0);
+		CHECK_EQ(y[2], 9);
+	}
+}
+
 TEST_POOL(a_void_task_can_be_mapped_without_waiting)
 {
 	CREW_POOL_SCOPE (pool, open_pool()) {

@@ -459,6 +459,25 @@ TEST_CARRIED(a_queue_travels_through_a_queue)
 	crew_queue_drop(answer);
 }
 
+/* As a length that is an error code in disguise. */
+TEST(a_message_that_is_longer_than_memory_is_enomem)
+{
+	crew_queue q = crew_queue_make(.capacity = 0);
+	crew_bytes got;
+	char c = 'c';
+
+	for (size_t below = 0; below < 40; below++)
+		CHECK_EQ(crew_queue_put_bytes(q, (crew_bytes){ &c, SIZE_MAX - below }, 0), -ENOMEM);
+	for (int bits = 42; bits < 64; bits++)
+		CHECK_EQ(crew_queue_put_bytes(q, (crew_bytes){ &c, (size_t)1 << bits }, 0), -ENOMEM);
+	CHECK_EQ(crew_queue_len(q), 0);
+	CHECK_EQ(crew_queue_put_bytes(q, crew_bytes_make(&c, 1), 0), 0);
+	CHECK_EQ(crew_queue_get_bytes(q, &got, 0), 0);
+	CHECK_EQ(got.len, 1u);
+	crew_bytes_free(got);
+	crew_queue_drop(q);
+}
+
 TEST(what_is_no_queue_is_refused)
 {
 	crew_queue none = { { 0, 0 } }, failed = crew_queue_make(.item = (size_t)1 << 40), dropped = LONGS(1), sound = crew_queue_make(.bytes = 100);

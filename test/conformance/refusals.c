@@ -228,6 +228,8 @@ TEST(signals_are_read_one_by_one)
 	CHECK(crew_signal_read(fd, 0) < 0);
 	CHECK_EQ(crew_signal_fd(NULL, 1), -EINVAL);
 	CHECK_EQ(crew_signal_fd((int[]){ 1000 }, 1), -EINVAL);
+	CHECK_EQ(crew_signal_fd((int[]){ SIGKILL }, 1), -EINVAL); /* which nobody will ever read */
+	CHECK_EQ(crew_signal_fd((int[]){ SIGUSR1, SIGSTOP }, 2), -EINVAL);
 }
 
 /* ---- executors and pools ---- */

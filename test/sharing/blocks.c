@@ -118,6 +118,8 @@ TEST(bad_names_and_sizes_are_refused)
 	longest[strlen(longest)] = 'x';
 	block = crew_block_make(longest, 1);
 	CHECK_EQ(crew_handle_error(block), 0);
+	CHECK_EQ(crew_block_name(block, NULL, sizeof longest), -ERANGE);
+	CHECK_EQ(crew_block_name(block, longest, 250), -ERANGE);
 	CHECK_EQ(crew_block_unlink(longest), 0);
 	CHECK_EQ(crew_drop(block), 0);
 	CHECK_EQ(crew_handle_error(crew_block_make("a/b", 1)), -EINVAL);
@@ -435,10 +437,13 @@ TEST_CARRIED(a_shareable_list_changes_in_place_or_not_at_all)
 	CHECK(item.kind == CREW_ITEM_REAL && item.is.real > 2.4);
 	CHECK(is_text(list, 3, ""));
 	CHECK_EQ(crew_shareable_list_get(list, 4, &item), -ERANGE);
+	CHECK_EQ(crew_shareable_list_get(list, 0, NULL), -EINVAL);
 	CHECK_EQ(crew_drop(list), 0);
 	CHECK_EQ(crew_shareable_list_len(list), CREW_EHANDLE);
 	CHECK_EQ(crew_shareable_list_set(list, 0, items[0]), CREW_EHANDLE);
 	CHECK_EQ(crew_handle_error(crew_shareable_list_make(items, 0)), 0);
+	CHECK_EQ(crew_handle_error(crew_shareable_list_make(NULL, 0)), 0);
+	CHECK_EQ(crew_handle_error(crew_shareable_list_make(NULL, 4)), -EINVAL);
 	items[0].kind = (enum crew_item_kind)77;
 	CHECK_EQ(crew_handle_error(crew_shareable_list_make(items, 1)), -EINVAL);
 }

@@ -37,6 +37,34 @@ static void close_account(struct account *a)
 	CHECK_EQ(crew_drop(a->other), 0);
 }
 
+/* ---- whose it is ---- */
+
+TEST(an_owner_is_known_of_all_that_has_one)
+{
+	crew_condition condition = crew_condition_make((crew_rlock){ { 0, 0 } });
+	crew_value value = crew_value_make(int, 0);
+	crew_array array = crew_array_make(int, 3);
+	crew_rwlock rwlock = crew_rwlock_make();
+
+#define OWNED(h_)                                                       \
+	do {                                                            \
+		CHECK_EQ(crew_owner_of(h_).whose, CREW_NOBODYS);        \
+		CREW_WITH (h_) {                                        \
+			CHECK_EQ(crew_owner_of(h_).whose, CREW_MINE);   \
+			CHECK_EQ(crew_owner_of(h_).pid, getpid());      \
+		}                                                       \
+		CHECK_EQ(crew_owner_of(h_).whose, CREW_NOBODYS);        \
+		CHECK_EQ(crew_drop(h_), 0);                             \
+		CHECK_EQ(crew_owner_of(h_).whose, CREW_NOBODYS);        \
+	} while (0)
+	CREW_WITH (crew_reading(rwlock))
+		CHECK_EQ(crew_owner_of(rwlock).whose, CREW_NOBODYS); /* nobody writes */
+	OWNED(condition);
+	OWNED(value);
+	OWNED(array);
+	OWNED(rwlock);
+}
+
 /* ---- excluding ---- */
 
 static void deposit(int i, void *arg)

@@ -273,8 +273,10 @@ TEST_CARRIED(wait_for_waits_for_the_predicate)
 {
 	struct scene s = open_scene(0, 0);
 
-	CREW_WITH (s.condition)
+	CREW_WITH (s.condition) {
 		CHECK_EQ(crew_condition_wait_for(s.condition, is_five, &s.inside, 20), -ETIMEDOUT);
+		CHECK_EQ(crew_condition_wait_for(s.condition, NULL, NULL, 20), -EINVAL);
+	}
 	crowd_start(3, wait_for_five, &s);
 	await_count(&s, 3);
 	for (int i = 0; i < 5; i++)
