@@ -89,23 +89,23 @@ static void judge_rlock(struct scene *s)
 }
 
 #if !FAULTY || defined(CREW_FAULT_NO_INHERITANCE) || defined(CREW_FAULT_SILENT_DEATH)
-TEST_WITHIN(a_process_may_die_after_any_instruction_with_a_lock, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_with_a_lock)
 {
 	kill_each_step(&(struct part){ .victim = use_lock, .judge = judge_lock });
 }
-TEST_WITHIN(a_process_may_die_after_any_instruction_with_an_rlock, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_with_an_rlock)
 {
 	kill_each_step(&(struct part){ .victim = use_rlock, .judge = judge_rlock });
 }
 #endif
 #if !FAULTY
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_waiting_for_a_lock, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_waiting_for_a_lock)
 {
 	kill_each_step(&(struct part){ .setup = hold_lock, .victim = use_lock, .rouse = give_lock, .judge = judge_lock_held });
 }
 #endif
 #if !FAULTY || defined(CREW_FAULT_SOUND_SLEEP)
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_a_release_that_wakes, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_a_release_that_wakes)
 {
 	kill_each_step(&(struct part){ .before = take_lock, .victim = give_lock, .sleeper = wait_for_lock, .judge = judge_lock_sleeper });
 }
@@ -191,31 +191,31 @@ static void judge_event_sleeper(struct scene *s)
 }
 
 #if !FAULTY || defined(CREW_FAULT_SOUND_SLEEP)
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_a_semaphores_release, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_a_semaphores_release)
 {
 	kill_each_step(&(struct part){ .before = take_unit, .victim = give_unit, .sleeper = wait_for_unit, .judge = judge_semaphore_sleeper });
 }
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_setting_an_event, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_setting_an_event)
 {
 	kill_each_step(&(struct part){ .victim = set_event, .sleeper = wait_for_event, .judge = judge_event_sleeper });
 }
 #endif
 #if !FAULTY || defined(CREW_FAULT_TAKES_ALL)
-TEST_WITHIN(a_process_may_die_after_any_instruction_with_one_of_three_units, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_with_one_of_three_units)
 {
 	kill_each_step(&(struct part){ .victim = use_one_of_three, .judge = judge_units });
 }
 #endif
 #if !FAULTY
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_waiting_for_a_unit, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_waiting_for_a_unit)
 {
 	kill_each_step(&(struct part){ .setup = take_unit, .victim = use_semaphore, .rouse = give_unit, .judge = judge_semaphore_held });
 }
-TEST_WITHIN(a_process_may_die_after_any_instruction_with_a_semaphore, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_with_a_semaphore)
 {
 	kill_each_step(&(struct part){ .victim = use_semaphore, .judge = judge_semaphore });
 }
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_waiting_for_an_event, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_waiting_for_an_event)
 {
 	kill_each_step(&(struct part){ .victim = wait_for_event, .rouse = set_event, .judge = judge_event_sleeper });
 }
@@ -259,13 +259,13 @@ static void judge_condition_sleeper(struct scene *s)
 }
 
 #if !FAULTY || defined(CREW_FAULT_DEAD_SLEEPERS)
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_waiting_on_a_condition, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_waiting_on_a_condition)
 {
 	kill_each_step(&(struct part){ .victim = wait_on_condition, .rouse = notify_condition, .judge = judge_condition });
 }
 #endif
 #if !FAULTY
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_a_notify, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_a_notify)
 {
 	kill_each_step(&(struct part){ .victim = notify_condition, .sleeper = wait_on_condition, .judge = judge_condition_sleeper });
 }

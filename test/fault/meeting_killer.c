@@ -101,29 +101,29 @@ static void judge_reset(struct scene *s)
 }
 
 #if !FAULTY || defined(CREW_FAULT_NAMELESS_ACTION)
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_a_barriers_action, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_a_barriers_action)
 {
 	kill_each_step(&(struct part){ .victim = meet_and_act, .sleeper = meet, .rouse = notify_condition, .judge = judge_barrier });
 }
 #endif
 #if !FAULTY || defined(CREW_FAULT_FORGOTTEN_DEATH)
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_a_reset, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_a_reset)
 {
 	kill_each_step(&(struct part){ .setup = kill_a_party, .victim = reset_three, .judge = judge_reset });
 }
 #endif
 #if !FAULTY || defined(CREW_FAULT_NO_BURIAL)
-TEST_WITHIN(a_process_may_die_after_any_instruction_as_the_first_at_a_barrier, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_as_the_first_at_a_barrier)
 {
 	kill_each_step(&(struct part){ .victim = meet, .judge = judge_barrier });
 }
 #endif
 #if !FAULTY
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_leaving_a_barrier, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_leaving_a_barrier)
 {
 	kill_each_step(&(struct part){ .victim = meet, .rouse = come, .judge = judge_barrier });
 }
-TEST_WITHIN(a_process_may_die_after_any_instruction_as_the_last_at_a_barrier, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_as_the_last_at_a_barrier)
 {
 	kill_each_step(&(struct part){ .victim = meet, .sleeper = meet, .judge = judge_barrier });
 }
@@ -181,25 +181,25 @@ static void judge_reader(struct scene *s)
 }
 
 #if !FAULTY || defined(CREW_FAULT_DEAD_READERS)
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_reading, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_reading)
 {
 	kill_each_step(&(struct part){ .victim = use_reader, .judge = judge_reader });
 }
 #endif
 #if !FAULTY
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_waiting_to_read, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_waiting_to_read)
 {
 	kill_each_step(&(struct part){ .setup = write_here, .victim = use_reader, .rouse = leave_here, .judge = judge_reader });
 }
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_writing, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_writing)
 {
 	kill_each_step(&(struct part){ .victim = use_writer, .judge = judge_rwlock });
 }
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_waiting_for_a_reader, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_waiting_for_a_reader)
 {
 	kill_each_step(&(struct part){ .setup = read_here, .victim = use_writer, .rouse = leave_here, .judge = judge_rwlock });
 }
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_waiting_for_a_writer, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_waiting_for_a_writer)
 {
 	kill_each_step(&(struct part){ .setup = write_here, .victim = use_writer, .rouse = leave_here, .judge = judge_rwlock });
 }
@@ -258,13 +258,13 @@ static void free_blocks(struct scene *s)
 }
 
 #if !FAULTY
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_the_allocator, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_the_allocator)
 {
 	kill_each_step(&(struct part){ .victim = use_family, .judge = judge_family });
 }
 #endif
 #if !FAULTY || defined(CREW_FAULT_DIRTY_CELL) || defined(CREW_FAULT_DIRTY_EXTENT)
-TEST_WITHIN(a_process_may_die_after_any_instruction_of_giving_memory_back, 1800)
+TEST_VICTIM(a_process_may_die_after_any_instruction_of_giving_memory_back)
 {
 	kill_each_step(&(struct part){ .before = have_blocks, .victim = free_blocks, .judge = judge_family });
 }

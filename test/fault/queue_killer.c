@@ -114,9 +114,20 @@ static int sleep_for_message(crew_queue q)
 	return crew_queue_get_bytes(q, &got, CREW_FOREVER);
 }
 
+/* What a first call of all finds out and keeps: once for all forks, and in each victim that is none. */
+static void warm_up(void *q)
+{
+	crew_queue own = crew_queue_make(.item = sizeof(long));
+	long x;
+
+	(void)q;
+	CHECK_EQ(crew_get_within(own, &x, 1), -ETIMEDOUT);
+	crew_queue_drop(own);
+}
+
 static bool kill_victim(void (*act)(void *q), crew_queue q, long k)
 {
-	return stepper_kill_after(stepper_fork(NULL, act, &q), k, true);
+	return stepper_kill_after(stepper_start(stepper_victims->start ? warm_up : NULL, act, &q, sizeof q), k, true);
 }
 
 /* ---- rounds: false: the victim was through before k ---- */
@@ -252,16 +263,6 @@ static bool round_get_large(long k)
 	return round_large(get_large, 1, k);
 }
 
-/* What a first call of all finds out and keeps, once for all victims. */
-static void warm_up(void)
-{
-	crew_queue q = longs(1);
-	long x;
-
-	CHECK_EQ(crew_get_within(q, &x, 1), -ETIMEDOUT);
-	crew_queue_drop(q);
-}
-
 /* ---- sweeps ---- */
 
 enum { KILLS = 40 };
@@ -275,38 +276,38 @@ static void kill_each_step(bool (*round)(long k))
 {
 	struct sweep sweep;
 
-	warm_up();
+	warm_up(NULL);
 	sweep = stepper_sweep(round_is_good, &round, FAULTY ? EVERY_STEP : KILLS);
 	printf("%ld kills in %ld steps, %lu violations\n", sweep.kills, sweep.steps, violations);
 	CHECK_EQ(violations == 0, !FAULTY);
 }
 
-TEST_WITHIN(a_putter_may_die_after_any_instruction, 1800)
+TEST_VICTIM(a_putter_may_die_after_any_instruction)
 {
 	kill_each_step(round_put);
 }
 #if !defined(CREW_FAULT_LOST_WAKE)
-TEST_WITHIN(a_getter_may_die_after_any_instruction, 1800)
+TEST_VICTIM(a_getter_may_die_after_any_instruction)
 {
 	kill_each_step(round_get);
 }
-TEST_WITHIN(who_has_done_one_may_die_after_any_instruction, 1800)
+TEST_VICTIM(who_has_done_one_may_die_after_any_instruction)
 {
 	kill_each_step(round_done);
 }
-TEST_WITHIN(who_is_about_to_sleep_may_die_after_any_instruction, 1800)
+TEST_VICTIM(who_is_about_to_sleep_may_die_after_any_instruction)
 {
 	kill_each_step(round_wait);
 }
-TEST_WITHIN(who_is_about_to_wait_for_all_may_die_after_any_instruction, 1800)
+TEST_VICTIM(who_is_about_to_wait_for_all_may_die_after_any_instruction)
 {
 	kill_each_step(round_join);
 }
-TEST_WITHIN(a_putter_of_large_messages_may_die_after_any_instruction, 1800)
+TEST_VICTIM(a_putter_of_large_messages_may_die_after_any_instruction)
 {
 	kill_each_step(round_put_large);
 }
-TEST_WITHIN(a_getter_of_large_messages_may_die_after_any_instruction, 1800)
+TEST_VICTIM(a_getter_of_large_messages_may_die_after_any_instruction)
 {
 	kill_each_step(round_get_large);
 }

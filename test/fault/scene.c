@@ -41,50 +41,67 @@ bool ends(pid_t pid)
 	return stepper_ends(pid, PATIENCE_MS);
 }
 
-struct victim {
-	const struct part *part;
-	struct scene *scene;
-	bool roused;
+/* What a victim is to do, as it may be told to another program image: functions by their distance from one of this program. */
+struct orders {
+	intptr_t before, victim;
+	struct scene scene;
 };
+
+static intptr_t distance_of(void (*fn)(struct scene *s))
+{
+	return fn ? (intptr_t)fn - (intptr_t)notify_condition : 0;
+}
+
+static void obey(intptr_t distance, struct scene *s)
+{
+	((void (*)(struct scene *))((intptr_t)notify_condition + distance))(s);
+}
 
 static void prepare(void *arg)
 {
-	struct victim *v = arg;
+	struct orders *orders = arg;
 
 	crew_acquire(crew_lock_make()); /* a seat in the family */
-	if (v->part->before)
-		v->part->before(v->scene);
+	if (orders->before)
+		obey(orders->before, &orders->scene);
 }
 
 static void act(void *arg)
 {
-	struct victim *v = arg;
+	struct orders *orders = arg;
 
-	v->part->victim(v->scene);
+	obey(orders->victim, &orders->scene);
 }
+
+struct rousing {
+	const struct part *part;
+	struct scene *scene;
+	bool done;
+};
 
 /* It sleeps: it is roused, once. */
 static bool rouse(void *arg)
 {
-	struct victim *v = arg;
+	struct rousing *r = arg;
 
-	if (!v->part->rouse || v->roused)
+	if (!r->part->rouse || r->done)
 		return false;
-	v->roused = true;
-	v->part->rouse(v->scene);
+	r->done = true;
+	r->part->rouse(r->scene);
 	return true;
 }
 
 static bool kill_after(const struct part *part, struct scene *s, long k)
 {
-	struct victim victim = { part, s, false };
+	struct orders orders = { distance_of(part->before), distance_of(part->victim), *s };
+	struct rousing rousing = { part, s, false };
 	pid_t pid;
 	bool more = true;
 
 	s->sleeper = 0;
 	if (part->setup)
 		part->setup(s);
-	pid = stepper_fork(prepare, act, &victim);
+	pid = stepper_start(prepare, act, &orders, sizeof orders);
 
 	s->k = k;
 	if (part->sleeper) {
@@ -93,7 +110,7 @@ static bool kill_after(const struct part *part, struct scene *s, long k)
 			seen = crew_value_load(s->begun) && stepper_state(s->sleeper) == 'S' ? seen + 1 : 0;
 	}
 	for (long i = 0; i < k && more; i++)
-		more = stepper_step(pid, rouse, &victim);
+		more = stepper_step(pid, rouse, &rousing);
 	stepper_kill(pid);
 	part->judge(s);
 	return more;

@@ -4,6 +4,7 @@
  */
 #include "stepper.h"
 
+#include <crew/crew.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -17,11 +18,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../runner.h"
-
 enum { EVERY_ONE = 1000, LOOKS = 64, SEEN_ASLEEP = 4 };
 
+const struct victims stepper_kinds[VICTIMS] = { { "fork", CREW_START_DEFAULT, 1 }, { "server", CREW_START_SERVER, 20 }, { "spawn", CREW_START_SPAWN, 20 } };
+const struct victims *stepper_victims = &stepper_kinds[0];
+
 static long made; /* steps, or borders of system calls, of this victim */
+static crew_process *child; /* the victim, if it is no fork */
 
 long stepper_stride(long usual)
 {
@@ -50,7 +53,10 @@ static long stride_for(bool (*round)(long k, void *arg), void *arg, long kills)
 struct sweep stepper_sweep(bool (*round)(long k, void *arg), void *arg, long kills)
 {
 	struct sweep sweep = { 0, 0 };
-	long stride = stride_for(round, arg, kills);
+	long stride;
+
+	kills = kills >= EVERY_STEP ? kills : kills / stepper_victims->share;
+	stride = stride_for(round, arg, kills);
 
 	for (long k = stepper_first(stride); round(k, arg); k += stride)
 		if (++sweep.kills % (2 * kills) == 0 && stride > 1)
@@ -77,6 +83,54 @@ pid_t stepper_fork(void (*prepare)(void *arg), void (*act)(void *arg), void *arg
 	}
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
 	CHECK(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
+	made = 0;
+	return pid;
+}
+
+/* A victim that is no fork is a child with this task: its functions are known by their distance from one of this program. It waits at the gate, without a
+   system call, until it is seized. */
+enum { CLOSED, CAME, OPEN };
+
+static intptr_t distance_of(void (*fn)(void *arg))
+{
+	return fn ? (intptr_t)fn - (intptr_t)stepper_kill : 0;
+}
+
+static void call_at(intptr_t distance, void *arg)
+{
+	if (distance)
+		((void (*)(void *))((intptr_t)stepper_kill + distance))(arg);
+}
+
+CREW_TASK(int, be_victim, (intptr_t, prepare), (intptr_t, act), (crew_value, gate), (crew_bytes, arg))
+{
+	call_at(prepare, arg.data);
+	crew_value_store(gate, CAME);
+	while (crew_value_load(gate) != OPEN)
+		;
+	call_at(act, arg.data);
+	raise(SIGSTOP);
+	return 0;
+}
+
+pid_t stepper_start(void (*prepare)(void *arg), void (*act)(void *arg), const void *arg, size_t size)
+{
+	static crew_value gate;
+	pid_t pid;
+
+	if (stepper_victims->start == CREW_START_DEFAULT)
+		return stepper_fork(prepare, act, (void *)(uintptr_t)arg);
+	if (crew_handle_error(gate))
+		gate = crew_value_make(int, CLOSED);
+	crew_value_store(gate, CLOSED);
+	child = crew_start_with((.start = stepper_victims->start), be_victim, distance_of(prepare), distance_of(act), gate, crew_bytes_make(arg, size));
+	pid = crew_process_pid(child);
+	while (crew_value_load(gate) != CAME) {
+		CHECK(crew_process_alive(child));
+		sched_yield();
+	}
+	stepper_seize(pid);
+	crew_value_store(gate, OPEN);
 	made = 0;
 	return pid;
 }
@@ -183,6 +237,8 @@ void stepper_kill(pid_t pid)
 	kill(pid, SIGKILL);
 	while (waitpid(pid, &status, __WALL) == pid && !WIFSIGNALED(status) && !WIFEXITED(status))
 		;
+	if (child && crew_process_pid(child) == pid)
+		child = crew_process_close(child);
 }
 
 bool stepper_kill_after(pid_t pid, long k, bool until_sleep)

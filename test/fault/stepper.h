@@ -14,15 +14,44 @@
 #ifndef CREW_TEST_STEPPER_H
 #define CREW_TEST_STEPPER_H
 
+#include <crew/process.h>
 #include <stdbool.h>
 #include <sys/types.h>
+
+#include "../runner.h"
+
+/*
+ * A sentence about a victim of every start method: a fork of the test, a child of the server, a spawned one, which have the family's memory elsewhere, and are
+ * registered in it by other ways. With a fault in the library (FAULTY) forks will do.
+ */
+#define TEST_VICTIM(name_)                                                                                                             \
+	static void name_(void);                                                                                                       \
+	static void name_##_run(const void *victims_)                                                                                  \
+	{                                                                                                                              \
+		stepper_victims = victims_;                                                                                            \
+		name_();                                                                                                               \
+	}                                                                                                                              \
+	__attribute__((__constructor__)) static void name_##_register(void)                                                            \
+	{                                                                                                                              \
+		for (int i = 0; i < (FAULTY ? 1 : VICTIMS); i++)                                                                       \
+			test_register(&(struct test){ #name_, stepper_kinds[i].name, __FILE__, __LINE__, 1800, name_##_run, &stepper_kinds[i] }); \
+	}                                                                                                                              \
+	static void name_(void)
+
+enum { VICTIMS = 3 };
+struct victims {
+	const char *name;
+	enum crew_start start; /* DEFAULT: forks of this process, by hand */
+	int share;	       /* of so many kills one: it takes time to start one */
+};
+extern const struct victims stepper_kinds[VICTIMS], *stepper_victims; /* stepper_victims: what TEST_VICTIM says; forks before */
 
 /* Every how manyth instruction: `usual` by default, as many times fewer as STRESS is more than 100; every one from 1000 on (test/run --long). */
 long stepper_stride(long usual);
 
 /*
  * What a killer does over and over: round(k, arg) kills after k instructions and judges; false: the victim was through before, or what it left was wrong.
- * As many kills as `kills` says, spread over all instructions there are, which a first round counts; as many times more as STRESS says, after every
+ * As many kills as `kills` says (of victims that are no forks fewer), spread over all instructions there are, which a first round counts; as many times more as STRESS says, after every
  * one when STRESS is 1000, or kills is EVERY_STEP. For acts of very different lengths.
  */
 #define EVERY_STEP (1L << 40)
@@ -36,6 +65,9 @@ long stepper_first(long stride);
 
 /* A child that does prepare(arg) at its usual pace (NULL: nothing), and is held before the first instruction of act(arg). It dies with its parent. */
 pid_t stepper_fork(void (*prepare)(void *arg), void (*act)(void *arg), void *arg);
+
+/* The same of TEST_VICTIM's kind. arg, `size` bytes, is copied. One at a time. */
+pid_t stepper_start(void (*prepare)(void *arg), void (*act)(void *arg), const void *arg, size_t size);
 
 /* Hold a process that is no child of ours, or one that did not ask for it. */
 void stepper_seize(pid_t pid);
