@@ -2,10 +2,10 @@
 #
 # branches.awk: what `llvm-cov export` says, once for each program of the tests, to the ways that nothing took, one a line:
 #
-#	llvm-cov export … | ROOT=/the/tree/ awk -f test/branches.awk		file, tab, function, tab, way, tab, condition, tab, "taken" or "not"
+#	llvm-cov export … | ROOT=/the/tree/ awk -f test/branches.awk		file, tab, function, tab, way, tab, condition, tab, "taken", "not" or "never"
 #
 # way is "true" or "false": where the condition went; or "called", and the condition is "-": it is of the function as a whole. A condition that nobody
-# came to is left out: it is the consequence of another's way that is here. So are those that are decided by the compiler, as `while (0)`, which clang 14
+# came to is "never": it is the consequence of another's way that is here. So are those that are decided by the compiler, as `while (0)`, which clang 14
 # counts as two branches that were never taken. Several builds of one source count as one, and so do several expansions of a macro in one place; of a
 # macro's condition the text is that of the call; conditions within macros of others are theirs.
 
@@ -131,10 +131,9 @@ END {
 		printf "%s\tcalled\t-\t%s\n", functions[i], called[functions[i]] ? "taken" : "not"
 	for (i = 1; i <= place_count; i++) {
 		place = places[i]
-		if (!taken[place, "true"] && !taken[place, "false"])
-			continue
+		otherwise = taken[place, "true"] || taken[place, "false"] ? "not" : "never"
 		for (way = 0; way < 2; way++)
 			printf "%s\t%s\t%s\t%s\n", function_at[place], way ? "true" : "false", condition_at[place],
-				taken[place, way ? "true" : "false"] ? "taken" : "not"
+				taken[place, way ? "true" : "false"] ? "taken" : otherwise
 	}
 }
