@@ -54,8 +54,8 @@ CREW_API int crew_pipe_give(crew_pipe p);
    message closes the connection. */
 CREW_API CREW_MUST_CHECK int crew_pipe_send(crew_pipe p, const void *data, size_t n, int ms);
 
-/* The next message into a buffer of n bytes: its length. -EMSGSIZE: it is longer, and this process has it still (the buffer holds nothing of use): crew_pipe_next_size()
-   says how long, crew_pipe_skip() goes past it.
+/* The next message into a buffer of n bytes: its length. -EMSGSIZE: it is longer, and this process has it still (the buffer holds nothing of
+   use): crew_pipe_next_size() says how long, crew_pipe_skip() goes past it.
    CREW_ECLOSED: the end. CREW_ETYPE: it is a descriptor. */
 CREW_API CREW_MUST_CHECK ssize_t crew_pipe_recv(crew_pipe p, void *data, size_t n, int ms);
 
@@ -93,8 +93,8 @@ CREW_API int crew_pipe_fd(crew_pipe p);
  */
 typedef struct crew_listener crew_listener;
 
-/* NULL, and *ret_code, which may be NULL, says why: -EADDRINUSE, -EACCES, -ENAMETOOLONG, -EINVAL: not an address, -ENOENT: host unknown, -ENOSYS, …. key is copied. A socket
-   file that nobody listens to any more, of this user, is replaced. */
+/* NULL, and *ret_code, which may be NULL, says why: -EADDRINUSE, -EACCES, -ENAMETOOLONG, -EINVAL: not an address, -ENOENT: host unknown,
+   -ENOSYS, …. key is copied. A socket file that nobody listens to any more, of this user, is replaced. */
 CREW_API crew_listener *crew_listener_open(const char *address, crew_bytes key, int *ret_code);
 CREW_API const char *crew_listener_address(crew_listener *l); /* as crew_connect() takes it; the listener's */
 CREW_API int crew_listener_fd(crew_listener *l);	      /* readable when accept has something to do, which need not end in a pipe */

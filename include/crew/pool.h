@@ -108,9 +108,9 @@ CREW_API crew_future *crew_pool_submit(crew_pool *pool, const crew_task *task, c
 #define crew_pool_starmap(pool_, T_, ...) crew_pool_map(pool_, T_, __VA_ARGS__)
 
 /*
- * crew_pool_map_async(pool, T, in…, out, n): the same without waiting. The future has no value; it is done when every item is, and has failed with the error of the
- * first failing item, by index, whose out is untouched. `in` is copied at once, `out` must stay. crew_pool_map_async_with(pool, (.callback = …), T, in…, out, n):
- * one callback for the whole.
+ * crew_pool_map_async(pool, T, in…, out, n): the same without waiting. The future has no value; it is done when every item is, and has failed
+ * with the error of the first failing item, by index, whose out is untouched. `in` is copied at once, `out` must stay.
+ * crew_pool_map_async_with(pool, (.callback = …), T, in…, out, n): one callback for the whole.
  */
 #define crew_pool_map_async(pool_, T_, ...) T_##_crew_map_async((pool_), (const struct crew_pool_call *)0, 0, __VA_ARGS__)
 #define crew_pool_map_async_with(pool_, options_, T_, ...)                                            \

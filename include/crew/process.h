@@ -91,8 +91,9 @@ CREW_API crew_process *crew_process_start_thread(const crew_task *task, const vo
 						 size_t size);
 
 /*
- * crew_process_exec(argv), crew_process_exec_with((.stdout_fd = CREW_PIPE), argv): another program. argv ends with NULL; argv[0] is looked for in PATH if it has no slash. Never NULL; that
- * it cannot be executed (-ENOENT, -EACCES, …) is known on return. It gets the descriptors 0, 1 and 2 and no others, unless .inherit_fds.
+ * crew_process_exec(argv), crew_process_exec_with((.stdout_fd = CREW_PIPE), argv): another program. argv ends with NULL; argv[0] is looked for
+ * in PATH if it has no slash. Never NULL; that it cannot be executed (-ENOENT, -EACCES, …) is known on return. It gets the descriptors 0, 1 and 2
+ * and no others, unless .inherit_fds.
  */
 struct crew_exec_options {
 	int reserved_;

@@ -37,9 +37,9 @@ extern "C" {
  * program's is ever copied in the middle of something, and watched before a task can reach it.
  *
  * SERVER  that process, the server, is forked once, at the first open of this kind, while the program has one thread, and
- *         serves all executors, also of SPAWN, and single children from then on. Workers see the program as it was at that moment: what was written to memory later, files that were
- *         opened, threads that were started are not there. A program that has other threads at that moment fails with CREW_ETHREADED, unless it
- *         called crew_init(): then the server is a fresh execution of it.
+ *         serves all executors, also of SPAWN, and single children from then on. Workers see the program as it was at that moment: what was
+ *         written to memory later, files that were opened, threads that were started are not there. A program that has other threads at that
+ *         moment fails with CREW_ETHREADED, unless it called crew_init(): then the server is a fresh execution of it.
  * FORK    the opener is forked, at each open: workers see the program as it is then, `arg` included. A program that has other threads fails
  *         with CREW_ETHREADED unless FORK is asked for by name. (crew's own threads do not count.)
  * SPAWN   each worker is a fresh execution of the program, in which crew_init() does not return: it must be the first thing main() does.

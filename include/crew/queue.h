@@ -53,12 +53,14 @@ CREW_API void crew_queue_drop(crew_queue q);
 
 /*
  * Put and get an item. data points to n bytes, which must be the queue's .item: CREW_ETYPE. 0; -EAGAIN or -ETIMEDOUT: no room, nothing there;
- * CREW_ECLOSED: the queue was finished, and for a get: it is empty; put: -ENOMEM, -ENOSPC; -EINVAL: data is NULL. On failure nothing was put, nothing taken, *data is as it was.
+ * CREW_ECLOSED: the queue was finished, and for a get: it is empty; put: -ENOMEM, -ENOSPC; -EINVAL: data is NULL. On failure nothing was put,
+ * nothing taken, *data is as it was.
  */
 CREW_API CREW_MUST_CHECK int crew_queue_put(crew_queue q, const void *data, size_t n, int ms);
 CREW_API CREW_MUST_CHECK int crew_queue_get(crew_queue q, void *data, size_t n, int ms);
 
-/* The same for messages, and for items as bytes. One that is longer than memory can be is -ENOMEM. *ret becomes yours: crew_bytes_free(). A get without memory for the copy is -ENOMEM and takes nothing. */
+/* The same for messages, and for items as bytes. One that is longer than memory can be is -ENOMEM. *ret becomes yours: crew_bytes_free().
+   A get without memory for the copy is -ENOMEM and takes nothing. */
 CREW_API CREW_MUST_CHECK int crew_queue_put_bytes(crew_queue q, crew_bytes bytes, int ms);
 CREW_API CREW_MUST_CHECK int crew_queue_get_bytes(crew_queue q, crew_bytes *ret, int ms);
 

@@ -106,8 +106,8 @@ CREW_API int crew_block_unlink(const char *name);
  * ---- shareable lists: n items of their own types, in place ----
  *
  * The number of items and the room of each are fixed when the list is made; strings and bytes have as much as they began with, rounded up to 8. A set that does
- * not fit is -EMSGSIZE and changes nothing. Sets and gets are atomic with each other. A get of an item that a process was killed in the middle of setting is -EOWNERDEAD,
- * until somebody sets it.
+ * not fit is -EMSGSIZE and changes nothing. Sets and gets are atomic with each other. A get of an item that a process was killed in the
+ * middle of setting is -EOWNERDEAD, until somebody sets it.
  */
 enum crew_item_kind { CREW_ITEM_NONE, CREW_ITEM_BOOL, CREW_ITEM_INTEGER, CREW_ITEM_REAL, CREW_ITEM_BYTES };
 typedef struct crew_item {

@@ -101,9 +101,9 @@ CREW_API int crew_task_worker(void);
 CREW_API crew_executor *crew_task_executor(void);
 
 /*
- * Memory for results: written straight where the result lives (in a worker process: where the caller sees it), freed by the library if the task does not return it. On
- * failure the task is failed with -ENOMEM and {NULL, 0} comes back. resize keeps the content, may move it. Called outside a task
- * the caller owns them: crew_bytes_free().
+ * Memory for results: written straight where the result lives (in a worker process: where the caller sees it), freed by the library if the
+ * task does not return it. On failure the task is failed with -ENOMEM and {NULL, 0} comes back. resize keeps the content, may move it. Called
+ * outside a task the caller owns them: crew_bytes_free().
  */
 CREW_API crew_bytes crew_result_alloc(size_t n);
 CREW_API crew_bytes crew_result_copy(const void *data, size_t n);

@@ -8,8 +8,8 @@
  *
  * A worker thread is started when there is work for it. An idle pool uses no CPU, a pool that was never used has no thread. More workers
  * than CPUs are for tasks that block. Workers block every signal: handlers run in the program's own threads. A task that
- * waits for another runs it itself if it has not started, so a pool of one cannot deadlock; a wait for itself, or one that closes a circle of waits within the pool, is
- * -EDEADLK.
+ * waits for another runs it itself if it has not started, so a pool of one cannot deadlock; a wait for itself, or one that closes a circle of
+ * waits within the pool, is -EDEADLK.
  *
  * Threads cannot be killed: a deadline or a cancel is told to the task (crew_task_cancelled()), no more. A crash of a task is a
  * crash of the program; that is what crew_processes() is for.

@@ -32,8 +32,9 @@ struct executor_ops {
 
 	/*
 	 * Take over f, which is PENDING, complete but for its arguments if neither `shares_memory` nor `keeps_arguments` (then `arguments` is the caller's
-	 * struct and must be copied before return; else they are in f already and `arguments` is NULL). Any thread, port is its own. Must not block. 0; negative: f was
-	 * not taken, core fails it with that code. From success on the implementation must see to it that f is completed, once, whatever happens.
+	 * struct and must be copied before return; else they are in f already and `arguments` is NULL). Any thread, port is its own. Must not
+	 * block. 0; negative: f was not taken, core fails it with that code. From success on the implementation must see to it that f is completed,
+	 * once, whatever happens.
 	 */
 	int (*submit)(crew_executor *ex, struct port *port, crew_future *f, const void *arguments);
 

@@ -24,8 +24,8 @@ struct frame {
 
 void crew__frame_write(unsigned char head[FRAME_HEAD], enum frame_kind kind, uint64_t length);
 
-/* The head of n bytes: 0; -EAGAIN: n is less than FRAME_HEAD, and what there is may be the beginning of one; CREW_EPROTO: it is none; -EMSGSIZE: the body is larger than
-   `most`. *ret is untouched unless 0. */
+/* The head of n bytes: 0; -EAGAIN: n is less than FRAME_HEAD, and what there is may be the beginning of one; CREW_EPROTO: it is none;
+   -EMSGSIZE: the body is larger than `most`. *ret is untouched unless 0. */
 int crew__frame_read(const unsigned char *bytes, size_t n, uint64_t most, struct frame *ret);
 
 /* A whole packet: the head, and whether the body is as long as it says. 0, CREW_EPROTO, -EMSGSIZE. */

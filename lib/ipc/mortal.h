@@ -70,8 +70,8 @@ void crew__mortal_relieve(uint64_t id);
 void crew__mortal_name(uint64_t id, pid_t *ret_pid, pid_t *ret_tid);
 
 /*
- * Sleeping in an object: says so in the seat, so that others can see who sleeps where, and who died there. `deaths` lies 8 bytes behind the stamp in every object that
- * lets members sleep like this: it counts those who died asleep.
+ * Sleeping in an object: says so in the seat, so that others can see who sleeps where, and who died there. `deaths` lies 8 bytes
+ * behind the stamp in every object that lets members sleep like this: it counts those who died asleep.
  */
 struct sleeping_object {
 	uint64_t stamp;

@@ -36,7 +36,8 @@ enum handle_kind {
 crew_handle crew__handle_make(enum handle_kind kind, size_t size, void **ret);
 crew_handle crew__handle_failed(int code);
 
-/* Take the stamp away: from now on nobody finds it. The object, once: whoever gets it takes it apart, and crew__family_free()s handle.place. NULL: no such object. */
+/* Take the stamp away: from now on nobody finds it. The object, once: whoever gets it takes it apart, and crew__family_free()s handle.place. NULL: no
+   such object. */
 void *crew__handle_end(crew_handle handle, enum handle_kind kind);
 
 /* Why handle is no object. Never 0. */

@@ -27,7 +27,12 @@
 
 #include "process/process_executor.h"
 
-enum { CHUNK = 64 << 10 /* all that fits into a pipe: so it ends where a write did, and lines stay whole */, HELD_MAX = 1 << 20, FLUSH_MS = 1000, ORPHANS = WORKERS_MAX /* in epoll, an orphan is this and its descriptor */ };
+enum {
+	CHUNK = 64 << 10, /* all that fits into a pipe: so it ends where a write did, and lines stay whole */
+	HELD_MAX = 1 << 20,
+	FLUSH_MS = 1000,
+	ORPHANS = WORKERS_MAX, /* in epoll, an orphan is this and its descriptor */
+};
 
 /* ---- the program's stderr ---- */
 

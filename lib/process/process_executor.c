@@ -44,8 +44,8 @@ static const struct executor_ops process_ops;
 
 static int check(const struct crew_processes_options *o, struct worker_plan *plan)
 {
-	if (o->workers < 0 || o->workers > WORKERS_MAX || o->max_tasks_per_child < 0 || o->grace_ms < 0 || o->task_timeout_ms < 0 || o->retries < 0 || o->spares < 0 ||
-	    o->spares > WORKERS_MAX - (o->workers ? o->workers : crew_cpu_count()) ||
+	if (o->workers < 0 || o->workers > WORKERS_MAX || o->max_tasks_per_child < 0 || o->grace_ms < 0 || o->task_timeout_ms < 0 || o->retries < 0 ||
+	    o->spares < 0 || o->spares > WORKERS_MAX - (o->workers ? o->workers : crew_cpu_count()) ||
 	    o->start > CREW_START_SPAWN || o->reserved_ || o->nice < -40 || o->nice > 40 ||
 	    (o->stack_size && o->stack_size < (size_t)PTHREAD_STACK_MIN))
 		return -EINVAL;
@@ -252,7 +252,8 @@ crew_executor *crew_processes_open(const struct crew_processes_options *options,
 	if (crew__execution_pending())
 		return crew__executor_failed(&process_ops, CREW_EINIT, "an executor was opened before crew_init() in a process that was executed to be a worker");
 	if (o.start == CREW_START_SPAWN && (rc = crew__execution_check()) != 0)
-		return crew__executor_failed(&process_ops, rc, "%s", rc == CREW_EINIT ? crew_strerror(rc) : rc == -EBADF ? "the program has closed the memory that its processes share" :
+		return crew__executor_failed(&process_ops, rc, "%s", rc == CREW_EINIT ? crew_strerror(rc) :
+								     rc == -EBADF ? "the program has closed the memory that its processes share" :
 									"the program cannot be executed again: /proc is missing");
 	p = executor_new(o.name);
 	if (!p)

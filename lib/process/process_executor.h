@@ -21,7 +21,8 @@
 #include "process/result_store.h"
 #include "process/zygote.h"
 
-enum { WAITING_PAYLOAD = 32, BATCH_ITEMS = 64, EPOCHS = 8, STRIKES = 3, STRIKES_WITHOUT = 32 /* without an initializer: no code of the program's */, TICK_FAST_MS = 20, TICK_SLOW_MS = 250, ORPHANS_MAX = 16,
+enum { WAITING_PAYLOAD = 32, BATCH_ITEMS = 64, EPOCHS = 8, STRIKES = 3, STRIKES_WITHOUT = 32 /* without an initializer: no code of the program's */,
+       TICK_FAST_MS = 20, TICK_SLOW_MS = 250, ORPHANS_MAX = 16,
        OBITUARY_MS = 2000 /* on a busy machine a zygote may not run for a while, and without its word nobody knows how a worker died */,
        COURTESY_MS = 20 /* for a task to see by itself that its time is up, before it is ended */ };
 enum { STILL_MS = 1000, GRANT_SIZE = 64 << 10 };

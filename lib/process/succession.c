@@ -5,8 +5,9 @@
  *	SERVER, SPAWN   the server forks another
  *	FORK            the keeper does: a server of this executor alone, forked by the first zygote, with the program as it was at the open
  *
- * An executor gets its keeper at its first tick: one that is closed before had no use for it. A keeper that dies is forked anew by the zygote, so one of the two is always there to replace the other, unless somebody kills both at once. The executor is
- * broken when no zygote can be had, or when they die again and again before any worker got ready.
+ * An executor gets its keeper at its first tick: one that is closed before had no use for it. A keeper that dies is forked anew by the zygote,
+ * so one of the two is always there to replace the other, unless somebody kills both at once. The executor is broken when no zygote can be had, or
+ * when they die again and again before any worker got ready.
  */
 #include <errno.h>
 #include <poll.h>
@@ -241,5 +242,6 @@ void crew__check_births(struct process_executor *p)
 		}
 	latch_release(&p->lock);
 	if (hopeless)
-		crew__give_up(p, CREW_EBROKEN, NULL, "%d workers in a row were executed and did not come to crew_init() within %g s", STRIKES, (double)silence / 1e9);
+		crew__give_up(p, CREW_EBROKEN, NULL, "%d workers in a row were executed and did not come to crew_init() within %g s", STRIKES,
+			      (double)silence / 1e9);
 }
