@@ -41,20 +41,20 @@ bool ends(pid_t pid)
 	return stepper_ends(pid, PATIENCE_MS);
 }
 
-/* What a victim is to do, as it may be told to another program image: functions by their distance from one of this program. */
+/* What a victim is to do, as it may be told to another image of this program. */
 struct orders {
-	intptr_t before, victim;
+	size_t before, victim; /* places */
 	struct scene scene;
 };
 
-static intptr_t distance_of(void (*fn)(struct scene *s))
+static struct orders orders_for(const struct part *part, const struct scene *s)
 {
-	return fn ? (intptr_t)fn - (intptr_t)notify_condition : 0;
+	return (struct orders){ stepper_place_of((stepper_function *)part->before), stepper_place_of((stepper_function *)part->victim), *s };
 }
 
-static void obey(intptr_t distance, struct scene *s)
+static void obey(size_t place, struct scene *s)
 {
-	((void (*)(struct scene *))((intptr_t)notify_condition + distance))(s);
+	((void (*)(struct scene *))stepper_function_at(place))(s);
 }
 
 static void prepare(void *arg)
@@ -93,17 +93,18 @@ static bool rouse(void *arg)
 
 static bool kill_after(const struct part *part, struct scene *s, long k)
 {
-	struct orders orders = { distance_of(part->before), distance_of(part->victim), *s };
 	struct rousing rousing = { part, s, false };
+	struct orders orders;
 	pid_t pid;
 	bool more = true;
 
 	s->sleeper = 0;
+	s->k = k;
 	if (part->setup)
 		part->setup(s);
+	orders = orders_for(part, s); /* with what the setup has changed */
 	pid = stepper_start(prepare, act, &orders, sizeof orders);
 
-	s->k = k;
 	if (part->sleeper) {
 		s->sleeper = child_of(part->sleeper, s);
 		for (int seen = 0; seen < 3; sched_yield())

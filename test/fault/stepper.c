@@ -20,6 +20,8 @@
 
 enum { EVERY_ONE = 1000, LOOKS = 64, SEEN_ASLEEP = 4 };
 
+extern const char __executable_start[];
+
 const struct victims stepper_kinds[VICTIMS] = { { "fork", CREW_START_DEFAULT, 1 }, { "server", CREW_START_SERVER, 20 }, { "spawn", CREW_START_SPAWN, 20 } };
 const struct victims *stepper_victims = &stepper_kinds[0];
 
@@ -87,22 +89,26 @@ pid_t stepper_fork(void (*prepare)(void *arg), void (*act)(void *arg), void *arg
 	return pid;
 }
 
-/* A victim that is no fork is a child with this task: its functions are known by their distance from one of this program. It waits at the gate, without a
-   system call, until it is seized. */
+size_t stepper_place_of(stepper_function *fn)
+{
+	return fn ? (uintptr_t)fn - (uintptr_t)__executable_start : 0;
+}
+
+stepper_function *stepper_function_at(size_t place)
+{
+	return place ? (stepper_function *)((uintptr_t)__executable_start + place) : NULL;
+}
+
+static void call_at(size_t place, void *arg)
+{
+	if (place)
+		((void (*)(void *))stepper_function_at(place))(arg);
+}
+
+/* A victim that is no fork is a child with this task. It waits at the gate, without a system call, until it is seized. */
 enum { CLOSED, CAME, OPEN };
 
-static intptr_t distance_of(void (*fn)(void *arg))
-{
-	return fn ? (intptr_t)fn - (intptr_t)stepper_kill : 0;
-}
-
-static void call_at(intptr_t distance, void *arg)
-{
-	if (distance)
-		((void (*)(void *))((intptr_t)stepper_kill + distance))(arg);
-}
-
-CREW_TASK(int, be_victim, (intptr_t, prepare), (intptr_t, act), (crew_value, gate), (crew_bytes, arg))
+CREW_TASK(int, be_victim, (size_t, prepare), (size_t, act), (crew_value, gate), (crew_bytes, arg))
 {
 	call_at(prepare, arg.data);
 	crew_value_store(gate, CAME);
@@ -123,7 +129,8 @@ pid_t stepper_start(void (*prepare)(void *arg), void (*act)(void *arg), const vo
 	if (crew_handle_error(gate))
 		gate = crew_value_make(int, CLOSED);
 	crew_value_store(gate, CLOSED);
-	child = crew_start_with((.start = stepper_victims->start), be_victim, distance_of(prepare), distance_of(act), gate, crew_bytes_make(arg, size));
+	child = crew_start_with((.start = stepper_victims->start), be_victim, stepper_place_of((stepper_function *)prepare),
+				stepper_place_of((stepper_function *)act), gate, crew_bytes_make(arg, size));
 	pid = crew_process_pid(child);
 	while (crew_value_load(gate) != CAME) {
 		CHECK(crew_process_alive(child));

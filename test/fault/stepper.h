@@ -69,6 +69,11 @@ pid_t stepper_fork(void (*prepare)(void *arg), void (*act)(void *arg), void *arg
 /* The same of TEST_VICTIM's kind. arg, `size` bytes, is copied. One at a time. */
 pid_t stepper_start(void (*prepare)(void *arg), void (*act)(void *arg), const void *arg, size_t size);
 
+/* A function, as it may be told to any image of this program: by how far behind the first byte of the program it is. 0: NULL. */
+typedef void stepper_function(void);
+size_t stepper_place_of(stepper_function *fn);
+stepper_function *stepper_function_at(size_t place);
+
 /* Hold a process that is no child of ours, or one that did not ask for it. */
 void stepper_seize(pid_t pid);
 
