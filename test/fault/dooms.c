@@ -13,32 +13,43 @@
 
 /* ---- deadlines ---- */
 
+/* On a busy machine its time may be up before it has begun, or when it was taken by a worker that has not come to its first line yet. Then it ends all the same;
+   and another is given more time. */
 static void ends_at_its_deadline(int how)
 {
 	CREW_SCOPE (ex, crew_processes(.workers = 2, .grace_ms = 100)) {
+		enum { TRIES = 10 };
 		crew_bytes runs = crew_shared_alloc(ex, 64);
-		int64_t begin = test_now_ms();
-		crew_future *f = crew_submit_with(ex, (.timeout_ms = 50), endless, runs, 0, how), *others[20];
-		const crew_error *e;
+		crew_future *others[20];
+		int tries = 0;
 		long y;
 
-		for (int i = 0; i < 20; i++)
-			others[i] = crew_submit(ex, honest, runs, i + 1);
-		CHECK_EQ(crew_future_wait(f, CREW_FOREVER), CREW_ERAISED);
-		CHECK_GE(test_now_ms() - begin, 50);
-		e = crew_future_error(f);
-		CHECK_EQ(e->code, CREW_EDEADLINE);
-		CHECK_EQ(e->worker > 0, runs_of(runs, 0) == 1); /* on a busy machine it may not have begun */
-		CHECK_EQ(e->attempts, runs_of(runs, 0));
-		CHECK_STR(e->task, "endless");
-		CHECK_HAS(e->where, "dooms.h:");
+		for (int ms = 50; !tries || runs_of(runs, 20 + tries) == 0; ms *= 2) {
+			int64_t begin = test_now_ms();
+			crew_future *f = crew_submit_with(ex, (.timeout_ms = ms), endless, runs, 21 + tries, how);
+			const crew_error *e;
+
+			for (int i = 0; i < 20 && !tries; i++)
+				others[i] = crew_submit(ex, honest, runs, i + 1);
+			CHECK_EQ(crew_future_wait(f, CREW_FOREVER), CREW_ERAISED);
+			CHECK_GE(test_now_ms() - begin, ms);
+			e = crew_future_error(f);
+			CHECK_EQ(e->code, CREW_EDEADLINE);
+			CHECK_EQ(e->worker > 0, e->attempts == 1);
+			CHECK_LE(runs_of(runs, 21 + tries), e->attempts);
+			CHECK_STR(e->task, "endless");
+			CHECK_HAS(e->where, "dooms.h:");
+			CHECK_LE(++tries, TRIES);
+		}
 		for (int i = 0; i < 20; i++) {
 			CHECK_EQ(crew_result(others[i], &y), 0);
 			CHECK_EQ(y, (i + 1) * 3l + 1);
 			CHECK_EQ(runs_of(runs, i + 1), 1);
 		}
-		CHECK_LE(runs_of(runs, 0), 1);
 		check_strength(ex, 2);
+		for (int i = 1; i < tries; i++)
+			CHECK_LE(runs_of(runs, 20 + i), 1);
+		CHECK_EQ(runs_of(runs, 20 + tries), 1);
 	}
 }
 
@@ -211,6 +222,8 @@ TEST(a_killed_task_is_cancelled_and_says_why)
 		pid_t y;
 
 		await_run(runs, 0);
+		while (!crew_future_running(other))
+			sched_yield();
 		CHECK_EQ(crew_future_kill(f, "nobody wants it", 10), 0);
 		CHECK_EQ(crew_future_wait(f, CREW_FOREVER), -ECANCELED);
 		CHECK(crew_future_cancelled(f));
@@ -230,21 +243,33 @@ TEST(a_killed_task_is_cancelled_and_says_why)
 	}
 }
 
-/* The earliest of several kills is carried out, and one for ever never. */
+/* The earliest of several kills is carried out, and one for ever never. False: it was so before the last of them was asked for. */
+static bool kills_early(crew_executor *ex, crew_bytes runs, int i, int early_ms)
+{
+	crew_future *f = crew_submit(ex, endless, runs, i, PATIENT);
+	int rc;
+
+	await_run(runs, i);
+	CHECK_EQ(crew_future_kill(f, "never", CREW_FOREVER), 0);
+	CHECK_EQ(crew_future_kill(f, "late", 600000), 0);
+	CHECK_EQ(crew_future_wait(f, 50), -ETIMEDOUT);
+	CHECK_EQ(crew_future_kill(f, "early", early_ms), 0);
+	rc = crew_future_kill(f, "later", 500000);
+	CHECK(rc == 0 || (rc == 1 && crew_future_cancelled(f)));
+	CHECK_EQ(crew_future_wait(f, CREW_FOREVER), -ECANCELED);
+	CHECK_STR(crew_future_error(f)->message, "early");
+	return rc == 0;
+}
+
 TEST(the_earliest_of_several_kills_counts)
 {
 	CREW_SCOPE (ex, crew_processes(1)) {
-		crew_bytes runs = crew_shared_alloc(ex, 16);
-		crew_future *f = crew_submit(ex, endless, runs, 0, PATIENT);
+		enum { TRIES = 14 };
+		crew_bytes runs = crew_shared_alloc(ex, TRIES);
+		int tries = 0;
 
-		await_run(runs, 0);
-		CHECK_EQ(crew_future_kill(f, "never", CREW_FOREVER), 0);
-		CHECK_EQ(crew_future_kill(f, "late", 600000), 0);
-		CHECK_EQ(crew_future_wait(f, 50), -ETIMEDOUT);
-		CHECK_EQ(crew_future_kill(f, "early", 1), 0);
-		CHECK_EQ(crew_future_kill(f, "later", 500000), 0);
-		CHECK_EQ(crew_future_wait(f, CREW_FOREVER), -ECANCELED);
-		CHECK_STR(crew_future_error(f)->message, "early");
+		while (!kills_early(ex, runs, tries, 1 << tries))
+			CHECK_LE(++tries, TRIES - 1);
 	}
 }
 
@@ -328,22 +353,29 @@ TEST(nothing_runs_twice_unasked)
 TEST(what_was_ended_by_force_is_not_tried_again)
 {
 	CREW_SCOPE (ex, crew_processes(.workers = 2, .retries = 5)) {
-		crew_bytes runs = crew_shared_alloc(ex, 16);
-		crew_future *late = crew_submit_with(ex, (.timeout_ms = 30), endless, runs, 0, PATIENT), *f;
+		crew_bytes runs = crew_shared_alloc(ex, 32);
+		crew_future *f;
+		int n = 2;
 
-		CHECK_EQ(crew_future_error(late)->code, CREW_EDEADLINE);
-		f = crew_submit(ex, endless, runs, 1, PATIENT);
-		await_run(runs, 1);
+		for (int ms = 30; n == 2 || runs_of(runs, n - 1) == 0; ms *= 2) { /* on a busy machine its time may be up before it has begun */
+			f = crew_submit_with(ex, (.timeout_ms = ms), endless, runs, n++, PATIENT);
+			CHECK_EQ(crew_future_error(f)->code, CREW_EDEADLINE);
+		}
+		f = crew_submit(ex, endless, runs, 0, PATIENT);
+		await_run(runs, 0);
 		CHECK_EQ(crew_future_kill(f, NULL, 0), 0);
 		CHECK_EQ(crew_future_error(f)->code, -ECANCELED);
-		f = crew_submit(ex, endless, runs, 2, PATIENT);
-		await_run(runs, 2);
+		f = crew_submit(ex, endless, runs, 1, PATIENT);
+		await_run(runs, 1);
 		CHECK_EQ(crew_future_cancel(f, NULL), 0);
 		CHECK_GE(crew_executor_kill(ex, SIGKILL), 1);
 		CHECK_EQ(crew_future_error(f)->code, CREW_EWORKER);
 		check_strength(ex, 2);
-		for (int i = 0; i < 3; i++)
-			CHECK_EQ(runs_of(runs, i), 1);
+		CHECK_EQ(runs_of(runs, 0), 1);
+		CHECK_EQ(runs_of(runs, 1), 1);
+		for (int i = 2; i < n - 1; i++)
+			CHECK_LE(runs_of(runs, i), 1);
+		CHECK_EQ(runs_of(runs, n - 1), 1);
 	}
 }
 
