@@ -156,10 +156,11 @@ TEST_WITHIN(memory_goes_back_after_a_burst, 60)
 
 		for (int i = 0; i < RESULTS; i++)
 			CHECK_EQ(crew_take(crew_submit(ex, painted, (size_t)MIB, i), &y[i], NULL), 0);
-		CHECK_EQ(crew_run(ex, &length, take_bytes, in), 0);
-		CHECK_EQ(crew_run(ex, &length, take_bytes, shared), 0);
-		during = memory_in_use();
-		CHECK_GE(during, before + (RESULTS + 16) * (size_t)MIB);
+		do { /* it may have gone back by the time that it is looked at */
+			CHECK_EQ(crew_run(ex, &length, take_bytes, in), 0);
+			CHECK_EQ(crew_run(ex, &length, take_bytes, shared), 0);
+			during = memory_in_use();
+		} while (during < before + (RESULTS + 16) * (size_t)MIB);
 		for (int i = 0; i < RESULTS; i++) {
 			CHECK(is_painted(y[i], MIB, i));
 			crew_bytes_free(y[i]);
