@@ -13,9 +13,6 @@
  * it is written, the same killer must find it.
  */
 #include <crew/crew.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -35,14 +32,7 @@ struct talk {
 	crew_pipe end[2];
 };
 
-static unsigned long violations;
 static unsigned char pattern[LARGE];
-
-static void complain(long k, const char *what, long rc)
-{
-	violations++;
-	printf("after %ld steps: %s (%ld)\n", k, what, rc);
-}
 
 static void make_pattern(void)
 {
@@ -124,7 +114,7 @@ static void forget_both(void *arg)
 static void send_again(long k, const struct talk *t, int from)
 {
 	if (crew_pipe_send(t->end[from], "again", 5, PATIENCE_MS))
-		complain(k, "nobody can send any more", 0);
+		stepper_complain(k, "nobody can send any more", 0);
 }
 
 /* The next message is "again". */
@@ -138,7 +128,7 @@ static bool is_again(crew_pipe end)
 static void expect_again(long k, const struct talk *t, int at)
 {
 	if (!is_again(t->end[at]))
-		complain(k, "what was sent after the death did not come", 0);
+		stepper_complain(k, "what was sent after the death did not come", 0);
 }
 
 /* What the victim sent is first, whole, or it is not there. Sent anew and last: "again", and then the end, as nobody else has end 1. */
@@ -153,14 +143,14 @@ static void judge_sender(long k, struct talk *t, size_t n)
 		int rc = crew_pipe_recv_bytes(t->end[0], &got, PATIENCE_MS);
 
 		if (rc || got.len != n || memcmp(got.data, pattern, n))
-			complain(k, "half a message came", rc ? rc : (long)got.len);
+			stepper_complain(k, "half a message came", rc ? rc : (long)got.len);
 		if (rc == 0)
 			crew_bytes_free(got);
 	}
 	expect_again(k, t, 0);
 	crew_pipe_drop(t->end[1]);
 	if (crew_pipe_recv_bytes(t->end[0], &got, PATIENCE_MS) != CREW_ECLOSED)
-		complain(k, "nobody has the other end, and it is not the end", 0);
+		stepper_complain(k, "nobody has the other end, and it is not the end", 0);
 }
 
 static void judge_descriptor(long k, struct talk *t)
@@ -172,10 +162,10 @@ static void judge_descriptor(long k, struct talk *t)
 	fd = crew_pipe_recv_fd(t->end[0], PATIENCE_MS);
 	if (fd >= 0) {
 		if (fstat(1, &ours) || fstat(fd, &theirs) || ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev)
-			complain(k, "another descriptor came", fd);
+			stepper_complain(k, "another descriptor came", fd);
 		close(fd);
 	} else if (fd != CREW_ETYPE) {
-		complain(k, "neither a descriptor nor what came behind", fd);
+		stepper_complain(k, "neither a descriptor nor what came behind", fd);
 	}
 	expect_again(k, t, 0);
 }
@@ -190,7 +180,7 @@ static void judge_receiver(long k, struct talk *t, size_t n)
 		int rc = crew_pipe_recv_bytes(t->end[1], &got, PATIENCE_MS);
 
 		if (rc || got.len != n || memcmp(got.data, pattern, n))
-			complain(k, "half a message was left", rc ? rc : (long)got.len);
+			stepper_complain(k, "half a message was left", rc ? rc : (long)got.len);
 		if (rc == 0)
 			crew_bytes_free(got);
 	}
@@ -261,7 +251,7 @@ static bool round_receive_descriptor(long k)
 	if (fd >= 0)
 		close(fd);
 	else if (fd != CREW_ETYPE)
-		complain(k, "neither the descriptor nor what came behind", fd);
+		stepper_complain(k, "neither the descriptor nor what came behind", fd);
 	expect_again(k, &t, 1);
 	close_talk(&t);
 	return more;
@@ -289,17 +279,9 @@ static bool round_forget(long k)
 
 /* ---- sweeps ---- */
 
-static bool round_is_good(long k, void *arg)
-{
-	return (*(bool (**)(long k))arg)(k) && violations == 0;
-}
-
 static void kill_each_step(bool (*round)(long k))
 {
-	struct sweep sweep = stepper_sweep(round_is_good, &round, FAULTY ? EVERY_STEP : KILLS);
-
-	printf("%ld kills in %ld steps, %lu violations\n", sweep.kills, sweep.steps, violations);
-	CHECK_EQ(violations == 0, !FAULTY);
+	stepper_judge(round, KILLS, FAULTY);
 }
 
 TEST_VICTIM(a_sender_of_large_messages_may_die_after_any_instruction)

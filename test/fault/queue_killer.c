@@ -13,9 +13,6 @@
 #include <crew/crew.h>
 #include <errno.h>
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "ipc/queue_memory.h"
@@ -27,8 +24,6 @@ enum { FAULTY = 1, PATIENCE_MS = 500 };
 #else
 enum { FAULTY = 0, PATIENCE_MS = 10000 };
 #endif
-
-static unsigned long violations;
 
 /* ---- who sleeps on the other side ---- */
 
@@ -45,16 +40,10 @@ static pid_t start_sleeper(int (*act)(crew_queue q), crew_queue q)
 	return pid;
 }
 
-static void complain(long k, const char *what)
-{
-	violations++;
-	printf("after %ld steps: %s\n", k, what);
-}
-
 static void expect_end(pid_t pid, long k, const char *what)
 {
 	if (!stepper_ends(pid, PATIENCE_MS))
-		complain(k, what);
+		stepper_complain(k, what, 0);
 }
 
 /* ---- the acts ---- */
@@ -148,7 +137,7 @@ static bool round_put(long k)
 		CHECK_EQ(crew_put(q, &x), 0);
 	expect_end(sleeper, k, "an item came, and who slept for it sleeps on");
 	if (crew_get_within(q, &x, 0) != -EAGAIN)
-		complain(k, "an item is there twice");
+		stepper_complain(k, "an item is there twice", 0);
 	CHECK_EQ(crew_put_within(q, &x, 0), 0);
 	CHECK_EQ(crew_get_within(q, &x, 0), 0);
 	crew_queue_drop(q);
@@ -168,10 +157,10 @@ static bool round_get(long k)
 	if (queue_at(q)->strand.got == 0)
 		CHECK_EQ(crew_get(q, &x), 0); /* still there, and the first */
 	if (x != 1)
-		complain(k, "the wrong item came");
+		stepper_complain(k, "the wrong item came", 0);
 	expect_end(sleeper, k, "there was room, and who slept for it sleeps on");
 	if (crew_get_within(q, &x, 0) || x != 2 || crew_queue_len(q) != 0)
-		complain(k, "the sleeper's item is not what is there");
+		stepper_complain(k, "the sleeper's item is not what is there", 0);
 	crew_queue_drop(q);
 	return more;
 }
@@ -190,7 +179,7 @@ static bool round_done(long k)
 		CHECK_EQ(crew_queue_task_done(q), 0);
 	expect_end(sleeper, k, "all was done, and who waited for it waits on");
 	if (crew_queue_task_done(q) != -EINVAL)
-		complain(k, "it was done twice");
+		stepper_complain(k, "it was done twice", 0);
 	crew_queue_drop(q);
 	return more;
 }
@@ -242,7 +231,7 @@ static bool round_large(void (*act)(void *q), size_t fill, long k)
 	more = kill_victim(act, q, k);
 	while (crew_queue_get_bytes(q, &got, 0) == 0) {
 		if (got.len != sizeof large)
-			complain(k, "a message is not what it was");
+			stepper_complain(k, "a message is not what it was", 0);
 		crew_bytes_free(got);
 	}
 	for (int i = 0; i < 3; i++) {
@@ -267,19 +256,10 @@ static bool round_get_large(long k)
 
 enum { KILLS = 40 };
 
-static bool round_is_good(long k, void *arg)
-{
-	return (*(bool (**)(long k))arg)(k) && violations == 0;
-}
-
 static void kill_each_step(bool (*round)(long k))
 {
-	struct sweep sweep;
-
 	warm_up(NULL);
-	sweep = stepper_sweep(round_is_good, &round, FAULTY ? EVERY_STEP : KILLS);
-	printf("%ld kills in %ld steps, %lu violations\n", sweep.kills, sweep.steps, violations);
-	CHECK_EQ(violations == 0, !FAULTY);
+	stepper_judge(round, KILLS, FAULTY);
 }
 
 TEST_VICTIM(a_putter_may_die_after_any_instruction)

@@ -32,7 +32,6 @@ struct scene {
 	crew_value a, b; /* int; equal whenever nobody is between them */
 	crew_value begun;
 	pid_t sleeper; /* who slept there before; 0: nobody */
-	int violations;
 	long k;
 };
 

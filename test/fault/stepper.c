@@ -67,6 +67,30 @@ struct sweep stepper_sweep(bool (*round)(long k, void *arg), void *arg, long kil
 	return sweep;
 }
 
+static unsigned long complaints;
+
+void stepper_complain(long k, const char *what, long code)
+{
+	complaints++;
+	printf("after %ld steps: %s", k, what);
+	if (code)
+		printf(" (%ld)", code);
+	printf("\n");
+}
+
+static bool round_is_good(long k, void *round)
+{
+	return (*(bool (**)(long k))round)(k) && complaints == 0;
+}
+
+void stepper_judge(bool (*round)(long k), long kills, bool faulty)
+{
+	struct sweep sweep = stepper_sweep(round_is_good, &round, faulty ? EVERY_STEP : kills);
+
+	printf("%ld kills in %ld steps, %lu violations\n", sweep.kills, sweep.steps, complaints);
+	CHECK_EQ(complaints == 0, !faulty);
+}
+
 pid_t stepper_fork(void (*prepare)(void *arg), void (*act)(void *arg), void *arg)
 {
 	pid_t pid = fork();

@@ -60,6 +60,15 @@ struct sweep {
 };
 struct sweep stepper_sweep(bool (*round)(long k, void *arg), void *arg, long kills);
 
+/* Something is wrong after k steps; a code says more, 0 does not. Printed, and counted. */
+void stepper_complain(long k, const char *what, long code);
+
+/*
+ * A sweep of rounds that complain, which ends with the first complaint. With a fault in the library (`faulty`) it comes by every step, and there
+ * must be one; without, it makes so many kills, and there may be none. Once in a test.
+ */
+void stepper_judge(bool (*round)(long k), long kills, bool faulty);
+
 /* Where to begin, so that many runs come by everywhere: from 0 to stride - 1. */
 long stepper_first(long stride);
 
