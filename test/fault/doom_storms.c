@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "dooms.h"
+#include "mercy.h"
 
 static void note_time(crew_future *f, void *arg)
 {
@@ -154,6 +155,7 @@ TEST_WITHIN(a_kill_and_the_end_of_its_task_may_meet, 300)
 
 /* Deadlines, kills and deaths from outside, all at once, also of workers that are just being born, as long as there is anything to do; among tasks that
    submit tasks, too. */
+enum { KILLED = 3 };
 struct killing {
 	crew_executor *ex;
 	uint32_t stop;
@@ -165,7 +167,8 @@ static void *kill_all(void *arg)
 	struct killing *k = arg;
 
 	for (int i = 0; !__atomic_load_n(&k->stop, __ATOMIC_ACQUIRE); i++) {
-		crew_executor_kill(k->ex, i % 3 ? SIGKILL : SIGTERM);
+		if (!mercy_for_any(k->ex, KILLED))
+			crew_executor_kill(k->ex, i % 3 ? SIGKILL : SIGTERM);
 		nanosleep(&pause, NULL);
 	}
 	return NULL;
@@ -196,7 +199,7 @@ TEST_WITHIN(kills_may_meet_recoveries, 120)
 	crew_future **fs = calloc(n, sizeof *fs);
 	pthread_t killer;
 
-	CREW_SCOPE (ex, crew_processes(.workers = 3, .grace_ms = 20)) {
+	CREW_SCOPE (ex, crew_processes(.workers = KILLED, .grace_ms = 20)) {
 		crew_bytes runs = crew_shared_alloc(ex, 2 * n);
 		struct killing killing = { ex, 0 };
 
@@ -219,7 +222,7 @@ TEST_WITHIN(kills_may_meet_recoveries, 120)
 		}
 		__atomic_store_n(&killing.stop, 1, __ATOMIC_RELEASE);
 		pthread_join(killer, NULL);
-		check_strength(ex, 3);
+		check_strength(ex, KILLED);
 	}
 	free(fs);
 }

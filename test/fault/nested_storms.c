@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "mercy.h"
 #include "runner.h"
 
 #define HERE crew_task_executor()
@@ -63,10 +64,11 @@ static void *kill_workers(void *arg)
 	const struct timespec pause = { 0, 10000000 };
 
 	while (!__atomic_load_n(&storm->stop, __ATOMIC_ACQUIRE)) {
-		pid_t pid = crew_executor_worker_pid(storm->ex, (int)(test_random() % WORKERS));
+		int number = (int)(test_random() % WORKERS);
+		pid_t pid = crew_executor_worker_pid(storm->ex, number);
 
 		nanosleep(&pause, NULL);
-		if (pid > 0 && kill(pid, SIGKILL) == 0)
+		if (pid > 0 && !mercy_for_worker(storm->ex, number) && kill(pid, SIGKILL) == 0)
 			storm->kills++;
 	}
 	return NULL;

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mercy.h"
 #include "runner.h"
 
 /* Counts each run in memory that outlives its worker, then takes a moment that differs from task to task. */
@@ -37,10 +38,11 @@ static void *kill_workers(void *arg)
 	const struct timespec pause = { 0, storm->interval_us * 1000 };
 
 	while (!__atomic_load_n(&storm->stop, __ATOMIC_ACQUIRE)) {
-		pid_t pid = crew_executor_worker_pid(storm->ex, (int)(test_random() % (uint64_t)storm->workers));
+		int number = (int)(test_random() % (uint64_t)storm->workers);
+		pid_t pid = crew_executor_worker_pid(storm->ex, number);
 
 		nanosleep(&pause, NULL);
-		if (pid > 0 && kill(pid, SIGKILL) == 0)
+		if (pid > 0 && !mercy_for_worker(storm->ex, number) && kill(pid, SIGKILL) == 0)
 			storm->kills++;
 	}
 	return NULL;

@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mercy.h"
 #include "process/process_executor.h"
 #include "runner.h"
 
@@ -395,17 +396,18 @@ struct storm {
 	unsigned long kills;
 };
 
-/* A zygote, its server or keeper, or a worker; whichever is found. */
+/* A zygote, its server or keeper, or a worker; whichever is found, and not to be spared. */
 static pid_t victim(crew_executor *ex)
 {
-	pid_t worker = crew_executor_worker_pid(ex, (int)(test_random() % 2)), zygote = worker > 0 ? parent_of(worker) : 0;
+	int number = (int)(test_random() % 2);
+	pid_t worker = crew_executor_worker_pid(ex, number), zygote = worker > 0 ? parent_of(worker) : 0;
 	pid_t server = zygote > 1 ? parent_of(zygote) : 0;
 
 	switch (test_random() % 3) {
 	case 0:
-		return worker;
+		return mercy_for_worker(ex, number) ? 0 : worker;
 	case 1:
-		return is_named(zygote, "crew-zygote") ? zygote : 0;
+		return is_named(zygote, "crew-zygote") && !mercy_for_zygote(ex) ? zygote : 0;
 	default:
 		return is_named(server, "crew-server") || is_named(server, "crew-keeper") ? server : 0;
 	}
