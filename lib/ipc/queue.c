@@ -184,14 +184,17 @@ int crew__queue_await_item(struct queue *q, crew_handle handle, uint64_t deadlin
 
 /* ---- put ---- */
 
-/* 0; -EAGAIN: no room; CREW_ECLOSED; -ENOMEM, -ENOSPC; -ETIMEDOUT: could not even ask. */
-static int try_put(struct queue *q, const void *data, size_t n, uint64_t deadline)
+/* 0; -EAGAIN: no room; CREW_ECLOSED; CREW_EHANDLE; -ENOMEM, -ENOSPC; -ETIMEDOUT: could not even ask. In the mutex, as a drop comes by there after it took the
+   stamp away: what lives when we look lives until we leave. */
+static int try_put(struct queue *q, crew_handle handle, const void *data, size_t n, uint64_t deadline)
 {
 	int rc = crew__queue_enter_put(q, deadline);
 
 	if (unlikely(rc))
 		return rc;
-	if (unlikely(q->finished))
+	if (unlikely(!handle_alive(q, handle)))
+		rc = CREW_EHANDLE;
+	else if (unlikely(q->finished))
 		rc = CREW_ECLOSED;
 	else if (!crew__queue_has_room(q, n))
 		rc = -EAGAIN;
@@ -215,7 +218,7 @@ static int put_slowly(struct queue *q, crew_handle handle, const void *data, siz
 	if (rc == 0) {
 		for (;;) {
 			v.got = load_acquire_32(&q->strand.got); /* before the look at the room */
-			rc = handle_alive(q, handle) ? try_put(q, data, n, deadline) : CREW_EHANDLE;
+			rc = handle_alive(q, handle) ? try_put(q, handle, data, n, deadline) : CREW_EHANDLE;
 			if (rc != -EAGAIN)
 				break;
 			rc = crew__queue_keep(q, handle, &v, deadline);
@@ -239,7 +242,7 @@ static int put(crew_queue h, const void *data, size_t n, bool framed, int ms)
 		return CREW_ETYPE;
 	if (unlikely((!data && n) || n > MESSAGE_MOST))
 		return n > MESSAGE_MOST ? -ENOMEM : -EINVAL;
-	rc = try_put(q, data, n, ms < 0 ? NEVER : MOMENT);
+	rc = try_put(q, h.handle, data, n, ms < 0 ? NEVER : MOMENT);
 	if (likely(rc != -EAGAIN && rc != -ETIMEDOUT))
 		return rc;
 	if (ms == 0)
@@ -295,8 +298,14 @@ static void tidy(struct queue *q)
 	crew__robust_leave(&q->put);
 }
 
-/* 0; -EAGAIN: nothing there; CREW_ECLOSED; -ENOMEM; -ETIMEDOUT. */
-static int try_get(struct queue *q, const struct plate *plate, uint64_t deadline)
+/* Nothing comes any more: of a queue that was finished, or dropped, which takes the stamp away before it finishes. */
+static int ended(const struct queue *q, crew_handle handle)
+{
+	return handle_alive(q, handle) ? CREW_ECLOSED : CREW_EHANDLE;
+}
+
+/* 0; -EAGAIN: nothing there; CREW_ECLOSED; CREW_EHANDLE; -ENOMEM; -ETIMEDOUT. */
+static int try_get(struct queue *q, crew_handle handle, const struct plate *plate, uint64_t deadline)
 {
 	const void *record;
 	bool finished, left = false;
@@ -305,13 +314,13 @@ static int try_get(struct queue *q, const struct plate *plate, uint64_t deadline
 
 	finished = load_acquire_32(&q->finished); /* before the look: nothing is put after it */
 	if (strand_empty(&q->strand))
-		return finished ? CREW_ECLOSED : -EAGAIN;
+		return finished ? ended(q, handle) : -EAGAIN;
 	rc = crew__queue_enter_get(q, deadline);
 	if (unlikely(rc))
 		return rc;
 	finished = load_acquire_32(&q->finished); /* as above */
-	record = crew__strand_peek(&q->strand, &n);
-	rc = record ? serve(plate, record, n) : finished ? CREW_ECLOSED : -EAGAIN;
+	record = handle_alive(q, handle) ? crew__strand_peek(&q->strand, &n) : NULL; /* as in try_put */
+	rc = record ? serve(plate, record, n) : finished ? ended(q, handle) : -EAGAIN;
 	if (likely(rc == 0)) {
 		ring_and_add(&q->stuck, &q->news, &q->strand.got);
 		left = crew__strand_settle_get(&q->strand);
@@ -333,7 +342,7 @@ static int get_slowly(struct queue *q, crew_handle handle, const struct plate *p
 		do {
 			rc = handle_alive(q, handle) ? crew__queue_keep(q, handle, &v, deadline) : CREW_EHANDLE;
 			if (rc == 0)
-				rc = try_get(q, plate, deadline);
+				rc = try_get(q, handle, plate, deadline);
 		} while (rc == -EAGAIN);
 		crew__robust_leave(&q->get_turn);
 	}
@@ -350,7 +359,7 @@ static int get(crew_queue h, const struct plate *plate, size_t n, int ms)
 		return crew__handle_reason(h.handle);
 	if (unlikely(plate->item ? q->item == 0 || q->item != n : !plate->bytes))
 		return plate->item ? CREW_ETYPE : -EINVAL;
-	rc = try_get(q, plate, ms < 0 ? NEVER : MOMENT);
+	rc = try_get(q, h.handle, plate, ms < 0 ? NEVER : MOMENT);
 	if (likely(rc != -EAGAIN && rc != -ETIMEDOUT))
 		return rc;
 	if (ms == 0) {
