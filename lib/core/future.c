@@ -126,13 +126,15 @@ bool crew__help(crew_future *f)
 
 /* ---- stopping ---- */
 
-static void ask_to_stop(crew_future *f)
+/* False: it is done. A task may obey and end before its asker has come back from here: it was asked all the same. */
+static bool ask_to_stop(crew_future *f)
 {
 	uint32_t s = ck_pr_load_32(&f->state);
 
 	while (!phase_done(s) && !(s & STATE_STOP))
 		if (ck_pr_cas_32_value(&f->state, s, s | STATE_STOP, &s))
-			return;
+			return true;
+	return !phase_done(s);
 }
 
 int crew__revoke(crew_future *f)
@@ -149,8 +151,7 @@ int crew__revoke(crew_future *f)
 	}
 	if (crew__claim_marked(f, STATE_HELD, STATE_REVOKED))
 		return 1;
-	ask_to_stop(f);
-	return phase_done(load_acquire_32(&f->state)) ? -EALREADY : 0;
+	return ask_to_stop(f) ? 0 : -EALREADY;
 }
 
 /* What a cancel answers that comes after the end. */
