@@ -43,6 +43,11 @@ void gate_await(struct gate *g, uint32_t n)
 		sleep_on(&g->arrived, now, 0);
 }
 
+uint32_t gate_arrivals(struct gate *g)
+{
+	return load(&g->arrived);
+}
+
 void gate_arrive(struct gate *g)
 {
 	__atomic_add_fetch(&g->arrived, 1, __ATOMIC_SEQ_CST);

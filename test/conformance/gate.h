@@ -35,6 +35,7 @@ void gate_fini(struct shared_gate *g);
 void gate_open(struct gate *g);
 void gate_await(struct gate *g, uint32_t n); /* until n have arrived */
 void gate_arrive(struct gate *g);
+uint32_t gate_arrivals(struct gate *g); /* so far */
 void gate_wait(struct gate *g); /* until it is open */
 void gate_pass(struct gate *g); /* arrive and wait */
 void gate_add(struct gate *g, int i);
