@@ -30,7 +30,7 @@ static crew_executor *open_by(enum crew_start start, const struct kind_options *
 	return crew_processes(.workers = o->workers, .name = o->name, .initializer = o->initializer,
 			      .finalizer = o->finalizer, .arg = o->arg, .arg_size = o->arg_size,
 			      .max_tasks_per_child = o->max_tasks_per_child, .nice = o->nice, .cpus = o->cpus,
-			      .stack_size = o->stack_size, .start = start);
+			      .stack_size = o->stack_size, .start = start, .grace_ms = o->grace_ms);
 }
 
 static crew_executor *open_server(const struct kind_options *o)

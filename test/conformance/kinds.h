@@ -42,6 +42,7 @@ struct kind_options {
 	int max_tasks_per_child, nice;
 	const char *cpus;
 	size_t stack_size;
+	int grace_ms; /* of processes */
 };
 
 struct kind {

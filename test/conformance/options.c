@@ -194,7 +194,9 @@ TEST_KIND(initializer_and_finalizer_run_once_in_each_worker)
 
 	NEEDS_WORKERS();
 	CHECK_EQ(ftruncate(seen.fd, sizeof *gate), 0);
-	CREW_SCOPE (ex, kind_open(.workers = 3, .initializer = initialize, .finalizer = finalize, .arg = &seen, .arg_size = sizeof seen)) {
+	/* the grace is what a finalizer may take, and that of a worker that does not get a CPU takes as long as that lasts */
+	CREW_SCOPE (ex, kind_open(.workers = 3, .initializer = initialize, .finalizer = finalize, .arg = &seen, .arg_size = sizeof seen,
+				  .grace_ms = 600000)) {
 		GATE (g, ex);
 
 		for (int i = 0; i < 3; i++)
