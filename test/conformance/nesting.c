@@ -4,6 +4,7 @@
  * them, cancel them, be told of them and map over them as anybody else may.
  */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -350,13 +351,25 @@ TEST_EACH(a_task_may_cancel_its_child, ex)
 		CHECK_ANSWER(1, ex, cancels_a_child, g.bytes);
 }
 
+/* Has been asked to stop, and waits until that was looked at. */
+CREW_TASK(int, heeds, (crew_bytes, gate))
+{
+	gate_arrive(gate.data);
+	while (!crew_task_cancelled())
+		sched_yield();
+	gate_wait(gate.data);
+	return 1;
+}
 CREW_TASK(int, stops_a_running_child, (crew_bytes, gate))
 {
-	crew_future *f = crew_submit(HERE, stoppable, gate);
+	crew_future *f = crew_submit(HERE, heeds, gate);
 	int y = 0;
+	bool asked;
 
 	gate_await(gate.data, 1);
-	return crew_future_cancel(f, NULL) == 0 && crew_future_running(f) && crew_result(f, &y) == 0 && y == 1;
+	asked = crew_future_cancel(f, NULL) == 0 && crew_future_running(f);
+	gate_open(gate.data);
+	return asked && crew_result(f, &y) == 0 && y == 1;
 }
 TEST_EACH(a_task_may_ask_its_running_child_to_stop, ex)
 {
