@@ -42,17 +42,21 @@ CREW_TASK(void, count_one, (crew_bytes, gate), (int, i))
 {
 	gate_add(gate.data, i);
 }
-/* Item 0 fails, and no other goes on before that one has run; then each gives way to whoever must hear of it. */
-CREW_TASK(int, first_fails, (crew_bytes, gate), (int, i))
+/* Item 0 fails when each other worker has an item, which it keeps until the gate is opened. */
+CREW_TASK(int, first_fails, (crew_bytes, gate), (int, i), (int, workers))
 {
 	gate_add(gate.data, 0);
 	if (i == 0) {
-		gate_arrive(gate.data);
+		gate_await(gate.data, (uint32_t)workers - 1);
 		return crew_raise(EIO, "item %d", i);
 	}
-	gate_await(gate.data, 1);
-	sched_yield();
+	if (i < workers)
+		gate_pass(gate.data);
 	return i;
+}
+CREW_TASK(void, opens, (crew_bytes, gate))
+{
+	gate_open(gate.data);
 }
 struct wide {
 	long v[9];
@@ -215,18 +219,32 @@ TEST_EACH(errors_of_a_map_that_is_well_are_0, ex)
 	CHECK_EQ(e.code, 0);
 }
 
-/* stop_on_error: no more chunks are started after a failure; what never started is cancelled. */
+/* stop_on_error: no more chunks are started after a failure; what never started is cancelled. The only worker that is free to open the gate is the one of
+   item 0, after that has failed. */
+static void *posts_opens(void *arg)
+{
+	struct shared_gate *g = arg;
+
+	gate_await(g->at, (uint32_t)kind->workers - 1);
+	CHECK_EQ(crew_post(g->ex, opens, g->bytes), 0);
+	return NULL;
+}
 TEST_EACH(stop_on_error_starts_no_more_chunks, ex)
 {
 	enum { N = 20000 };
 	GATE (g, ex);
 	static crew_bytes gates[N];
-	static int out[N], errors[N];
+	static int out[N], errors[N], workers[N];
 	int *in = numbers(N), code;
+	pthread_t thread;
 
-	for (int i = 0; i < N; i++)
+	for (int i = 0; i < N; i++) {
 		gates[i] = g.bytes;
-	code = crew_map_with(ex, (.stop_on_error = true, .chunk = 1, .errors = errors), first_fails, gates, in, out, N);
+		workers[i] = kind->workers;
+	}
+	CHECK_EQ(pthread_create(&thread, NULL, posts_opens, &g), 0);
+	code = crew_map_with(ex, (.stop_on_error = true, .chunk = 1, .errors = errors), first_fails, gates, in, workers, out, N);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
 	CHECK_EQ(code, -EIO);
 	CHECK_EQ(errors[0], EIO);
 	CHECK(gate_count(g.at, 0) < N);
