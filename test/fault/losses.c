@@ -8,23 +8,18 @@
  */
 #include <crew/crew.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "own_files.h"
 #include "runner.h"
 
 enum { PATIENCE_MS = 20000 };
@@ -55,11 +50,6 @@ static crew_executor *open_by(enum crew_start start)
 
 	CHECK_EQ(crew_executor_error(ex, NULL), 0);
 	return ex;
-}
-
-static void close_all(void)
-{
-	CHECK_EQ(close_range(3, ~0u, 0), 0);
 }
 
 /* In a program of its own. */
@@ -260,45 +250,6 @@ TEST_WITHIN(a_sleeping_engine_without_descriptors_can_be_ended, 120)
 
 /* ---- what is the program's ---- */
 
-enum { FILES = 48, KINDS = 6 };
-
-/* Something of each kind that an executor has, too, under the numbers that it had. */
-static int open_one(int kind)
-{
-	switch (kind) {
-	case 0:
-		return memfd_create("own", MFD_CLOEXEC);
-	case 1:
-		return eventfd(7, EFD_CLOEXEC);
-	case 2:
-		return timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
-	case 3:
-		return epoll_create1(EPOLL_CLOEXEC);
-	case 4:
-		return socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	default:
-		return (int)syscall(SYS_pidfd_open, getpid(), 0);
-	}
-}
-
-static void check_untouched(int fd, int kind)
-{
-	struct itimerspec armed;
-	char text[8] = "";
-	struct stat st;
-	uint64_t n;
-
-	CHECK(fcntl(fd, F_GETFD) == FD_CLOEXEC);
-	if (kind == 0) {
-		CHECK(fstat(fd, &st) == 0 && st.st_size == 4 && st.st_blocks > 0);
-		CHECK(pread(fd, text, 4, 0) == 4 && memcmp(text, "text", 4) == 0);
-	} else if (kind == 1) {
-		CHECK(read(fd, &n, sizeof n) == sizeof n && n == 7);
-	} else if (kind == 2) {
-		CHECK(timerfd_gettime(fd, &armed) == 0 && armed.it_value.tv_sec == 0 && armed.it_value.tv_nsec == 0);
-	}
-}
-
 static int shift; /* of the kinds, so that each number is had by each kind once */
 
 static void opens_files(enum crew_start start)
@@ -306,17 +257,13 @@ static void opens_files(enum crew_start start)
 	crew_executor *ex = open_by(start), *other;
 	crew_bytes begun = crew_shared_alloc(ex, sizeof(uint32_t)), large = crew_shared_alloc(ex, 3 << 20);
 	crew_future *f = crew_submit(ex, wait_here_for_ever, begun);
-	int fds[FILES];
+	struct own_files own;
 	long y;
 
 	while (!__atomic_load_n((uint32_t *)begun.data, __ATOMIC_ACQUIRE))
 		sched_yield();
 	close_all();
-	for (int i = 0; i < FILES; i++) {
-		fds[i] = open_one((i + shift) % KINDS);
-		CHECK(fds[i] >= 3);
-		CHECK((i + shift) % KINDS != 0 || write(fds[i], "text", 4) == 4);
-	}
+	own_files_open(&own, shift);
 	check_broken(f);
 	CHECK_EQ(crew_executor_kill(ex, SIGTERM), 0);
 	crew_shared_free(ex, large);
@@ -325,13 +272,12 @@ static void opens_files(enum crew_start start)
 	CHECK_EQ(crew_run(other, &y, square, 5), 0);
 	CHECK_EQ(y, 25);
 	CHECK_EQ(crew_executor_close(other), NULL);
-	for (int i = 0; i < FILES; i++)
-		check_untouched(fds[i], (i + shift) % KINDS);
+	own_files_check(&own);
 }
 
 TEST_WITHIN(files_that_get_the_numbers_are_the_programs_alone, 120)
 {
-	for (shift = 0; shift < KINDS; shift++)
+	for (shift = 0; shift < OWN_KINDS; shift++)
 		in_every_way(opens_files);
 }
 
@@ -447,8 +393,9 @@ static void has_children(enum crew_start start)
 {
 	char *argv[] = { "sh", "-c", "read line; exit 7", NULL };
 	crew_process *p = crew_start_with((.start = start), sleep_for_ever), *answers, *program;
-	int fds[FILES], code = 0, pair[2];
+	int code = 0, pair[2];
 	struct crew_status status;
+	struct own_files own;
 	long y;
 
 	CHECK_EQ(pipe(pair), 0);
@@ -458,10 +405,7 @@ static void has_children(enum crew_start start)
 	program = crew_process_exec(argv);
 	CHECK(crew_process_alive(p) && crew_process_alive(answers) && crew_process_alive(program));
 	close_all();
-	for (int i = 0; i < FILES; i++) {
-		fds[i] = open_one((i + shift) % KINDS);
-		CHECK((i + shift) % KINDS != 0 || write(fds[i], "text", 4) == 4);
-	}
+	own_files_open(&own, shift);
 	CHECK_EQ(crew_process_kill(p), 0);
 	CHECK_EQ(crew_process_join(p, PATIENCE_MS), 0);
 	CHECK_EQ(crew_process_error(p)->code, start == CREW_START_FORK ? CREW_EWORKER : CREW_EBROKEN);
@@ -476,22 +420,21 @@ static void has_children(enum crew_start start)
 	CHECK_EQ(crew_process_exitcode(program, &code), 0);
 	CHECK_EQ(code, 7);
 	crew_process_close(p), crew_process_close(answers), crew_process_close(program);
-	for (int i = 0; i < FILES; i++)
-		check_untouched(fds[i], (i + shift) % KINDS);
+	own_files_check(&own);
 }
 
 TEST_WITHIN(children_of_a_program_that_closes_all_can_be_waited_for, 120)
 {
-	for (shift = 0; shift < KINDS; shift++)
+	for (shift = 0; shift < OWN_KINDS; shift++)
 		in_every_way(has_children);
 }
 
 /* The other way round: a child that closes all, and has a file of its own under each number. */
 CREW_TASK(long, have_a_file_everywhere)
 {
-	for (int fd = 3; fd < FILES; fd++)
+	for (int fd = 3; fd < OWN_FILES; fd++)
 		dup2(0, fd);
-	close_range(FILES, ~0u, 0);
+	close_range(OWN_FILES, ~0u, 0);
 	return 1;
 }
 

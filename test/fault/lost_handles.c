@@ -5,24 +5,17 @@
  */
 #include <crew/crew.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "own_files.h"
 #include "runner.h"
 
-enum { PATIENCE_MS = 20000, FILES = 24, KINDS = 3 };
-
-static void close_all(void)
-{
-	CHECK_EQ(close_range(3, ~0u, 0), 0);
-}
+enum { PATIENCE_MS = 20000 };
 
 /* ---- threads ---- */
 
@@ -91,35 +84,17 @@ TEST(a_socket_that_gets_the_number_of_a_threads_handle_stays_open)
 
 /* ---- pipes ---- */
 
-static int open_one(int kind)
-{
-	return kind == 0 ? memfd_create("own", MFD_CLOEXEC) : kind == 1 ? eventfd(7, EFD_CLOEXEC) : socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-}
-
-static void check_untouched(int fd, int kind)
-{
-	struct stat st;
-	uint64_t n;
-
-	CHECK(fcntl(fd, F_GETFD) == FD_CLOEXEC);
-	CHECK(kind != 0 || (fstat(fd, &st) == 0 && st.st_size == 0));
-	CHECK(kind != 1 || (read(fd, &n, sizeof n) == sizeof n && n == 7));
-}
-
 /* Ends of pipes, and who lends them: what gets their numbers is not written to and not closed, and others can be made. */
-static void lose_pipes(int first)
+static void lose_pipes(int shift)
 {
 	crew_pipe ends[2];
-	int fds[FILES];
+	struct own_files own;
 	char c;
 
 	CHECK_EQ(crew_pipe_make(ends, 0), 0);
 	CHECK_EQ(crew_pipe_send(ends[0], "x", 1, PATIENCE_MS), 0);
 	close_all();
-	for (int i = 0; i < FILES; i++) {
-		fds[i] = open_one((i + first) % KINDS);
-		CHECK(fds[i] >= 3);
-	}
+	own_files_open(&own, shift);
 	crew_pipe_drop(ends[0]);
 	crew_pipe_drop(ends[1]);
 	CHECK_EQ(crew_pipe_make(ends, 0), 0); /* and another lender */
@@ -127,21 +102,20 @@ static void lose_pipes(int first)
 	CHECK(crew_pipe_recv(ends[1], &c, 1, PATIENCE_MS) == 1 && c == 'y');
 	crew_pipe_drop(ends[0]);
 	crew_pipe_drop(ends[1]);
-	for (int i = 0; i < FILES; i++)
-		check_untouched(fds[i], (i + first) % KINDS);
+	own_files_check(&own);
 }
 
 TEST(files_that_get_the_numbers_of_pipes_are_the_programs_alone)
 {
 	if (TEST_TSAN)
 		SKIP("ThreadSanitizer takes a descriptor that one thread closes and another uses for a race, and is right");
-	for (int first = 0; first < KINDS; first++) {
+	for (int shift = 0; shift < OWN_KINDS; shift++) {
 		pid_t pid = fork();
 		int status;
 
 		CHECK(pid >= 0);
 		if (pid == 0) {
-			lose_pipes(first);
+			lose_pipes(shift);
 			exit(0);
 		}
 		CHECK_EQ(waitpid(pid, &status, 0), pid);
