@@ -38,6 +38,21 @@ static void await_gone(const char *block)
 		sched_yield();
 }
 
+/* And is no zombie that init has not got round to. */
+static bool lives(pid_t pid)
+{
+	char path[64], state = 'Z';
+	FILE *file;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (file && fscanf(file, "%*d %*s %c", &state) != 1)
+		state = 'Z';
+	if (file)
+		fclose(file);
+	return state != 'Z';
+}
+
 /* ---- without a name ---- */
 
 static void fill(int i, void *arg)
@@ -183,6 +198,7 @@ TEST(a_named_block_is_found_by_its_handle)
 {
 	CREW_SCOPE (ex, crew_processes(1)) {
 		crew_block first, other;
+		pid_t worker;
 		int y = 0;
 
 		first = crew_block_make(fresh_name("found"), 100);
@@ -195,7 +211,10 @@ TEST(a_named_block_is_found_by_its_handle)
 		CHECK_EQ(crew_drop(other), 0);
 		CHECK_EQ(crew_block_unlink(name), 0);
 		other = crew_block_make(name, 100);
-		kill(crew_executor_worker_pid(ex, 0), SIGKILL); /* the next has nothing of the first's open */
+		worker = crew_executor_worker_pid(ex, 0);
+		CHECK_EQ(kill(worker, SIGKILL), 0); /* the next has nothing of the first's open */
+		while (lives(worker))
+			sched_yield();
 		while (crew_run(ex, &y, first_byte, other))
 			;
 		CHECK_EQ(y, 0);
@@ -280,21 +299,6 @@ TEST(an_untracked_name_stays)
 	CHECK_EQ(crew_block_at(block).len, 100u);
 	CHECK_EQ(crew_block_unlink(name), 0);
 	CHECK_EQ(crew_drop(block), 0);
-}
-
-/* And is no zombie that init has not got round to. */
-static bool lives(pid_t pid)
-{
-	char path[64], state = 'Z';
-	FILE *file;
-
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	file = fopen(path, "re");
-	if (file && fscanf(file, "%*d %*s %c", &state) != 1)
-		state = 'Z';
-	if (file)
-		fclose(file);
-	return state != 'Z';
 }
 
 static void lose_trackers(void *arg)
