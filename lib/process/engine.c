@@ -222,7 +222,7 @@ static void on_death(struct process_executor *p, uint32_t worker)
 	if (p->seats[worker].state == SEAT_ALIVE && poll(&dead, 1, 0) == 1) {
 		p->seats[worker].state = SEAT_DYING;
 		crew__roster_leave(p, worker);
-		p->seats[worker].dying_until = crew__now() + OBITUARY_MS * MS_TO_NS;
+		p->seats[worker].dying_until = crew__now() + ck_pr_load_64(&p->silence);
 		crew__keep_ticking(p);
 	}
 	latch_release(&p->lock);

@@ -28,7 +28,7 @@
 #include "process/server.h"
 
 #define LOST "the program has closed the file descriptors of '%s' (process %d)"
-enum { OBITUARY_MS = 2000, GRACE_MS = 1000 };
+enum { GRACE_MS = 1000 };
 
 /* ---- life ---- */
 
@@ -177,7 +177,7 @@ static void ask_server(crew_process *p)
 	struct pollfd news = { p->status, POLLIN, 0 };
 	struct obituary o = { 0 };
 
-	while (poll(&news, 1, OBITUARY_MS) < 0 && errno == EINTR)
+	while (poll(&news, 1, SILENCE_MS) < 0 && errno == EINTR)
 		;
 	if (!news.revents || crew__server_obituary(p->status, false, &o) != 1)
 		o.code = 0;

@@ -23,7 +23,6 @@
 
 enum { WAITING_PAYLOAD = 32, BATCH_ITEMS = 64, EPOCHS = 8, STRIKES = 3, STRIKES_WITHOUT = 32 /* without an initializer: no code of the program's */,
        TICK_FAST_MS = 20, TICK_SLOW_MS = 250, ORPHANS_MAX = 16,
-       OBITUARY_MS = 2000 /* on a busy machine a zygote may not run for a while, and without its word nobody knows how a worker died */,
        COURTESY_MS = 20 /* for a task to see by itself that its time is up, before it is ended */ };
 enum { STILL_MS = 1000, GRANT_SIZE = 64 << 10 };
 
@@ -224,7 +223,8 @@ struct process_executor {
 	int bell; /* rung by the program; workers have one of their own, and may do to it what they like: plan.bell */
 	int timer, alarm, epoll;
 	uint64_t grace;
-	uint64_t silence; /* ns; nothing heard for so long from what should speak, or should have died, counts as death. Tests shorten it */
+	uint64_t silence; /* ns; nothing heard for so long from what should speak, or should have died, counts as death: on a busy
+			   machine a zygote may not run for a while, and only it knows how a worker died. Tests shorten it */
 	uint32_t retries; /* of tasks that do not say how many */
 	pthread_t engine;
 	bool engine_started; /* opener, closer */

@@ -306,6 +306,27 @@ TEST(spares_do_not_run_tasks)
 
 /* ---- silence ---- */
 
+/* Only a zygote knows how a worker died. One that is held up on a busy machine tells it later; here it is so for a time that once was too long. */
+TEST(a_zygote_that_is_held_up_tells_of_a_death_later)
+{
+	const struct timespec a_while = { 2, 300000000 };
+
+	CREW_SCOPE (ex, crew_processes(1)) {
+		crew_future *f = crew_submit(ex, spin_for_ever);
+		pid_t worker = await_worker(ex, 0), zygote = parent_of(worker);
+
+		while (!crew_future_running(f))
+			sched_yield();
+		kill(zygote, SIGSTOP);
+		kill(worker, SIGKILL);
+		nanosleep(&a_while, NULL);
+		kill(zygote, SIGCONT);
+		CHECK_EQ(crew_future_wait(f, CREW_FOREVER), CREW_ERAISED);
+		CHECK_EQ(crew_future_error(f)->code, CREW_EWORKER);
+		CHECK_EQ(crew_future_error(f)->signal, SIGKILL);
+	}
+}
+
 enum { SHORT_MS = 300 };
 
 /* What is not heard of for ten seconds counts as dead; for so long no test waits. */
