@@ -19,7 +19,7 @@
 #include "core/context.h"
 #include "core/waiting.h"
 
-enum { KILL_MS = 2000 /* for futures to fail whose tasks are killed: it takes a moment, and is not relied on */ };
+enum { KILL_MS = 10000 /* for futures to fail whose tasks are killed: it takes a moment, a long one on a busy machine, and is not relied on */ };
 
 struct group {
 	crew_executor ex;
