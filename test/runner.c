@@ -368,7 +368,14 @@ static void job_end(struct job *job, bool hung)
 	job->test = NULL;
 }
 
-/* Wait until a job has ended or is over its limit, and judge all that are. */
+static bool has_ended(const struct job *job)
+{
+	struct pollfd end = { job->pidfd, POLLIN, 0 };
+
+	return poll(&end, 1, 0) == 1;
+}
+
+/* Wait until a job has ended or is over its limit, and judge all that are: by what they are then, for we may have been without a CPU since the poll. */
 static void await_jobs(struct job *jobs, int count)
 {
 	struct pollfd fds[JOBS_MAX];
@@ -383,7 +390,7 @@ static void await_jobs(struct job *jobs, int count)
 	now = test_now_ms();
 	for (int i = 0; i < count; i++)
 		if (jobs[i].test && (fds[i].revents || now >= jobs[i].deadline))
-			job_end(&jobs[i], !fds[i].revents);
+			job_end(&jobs[i], !has_ended(&jobs[i]));
 }
 
 static bool chosen(const struct test *test, char **filters, int count)
