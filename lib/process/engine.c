@@ -313,7 +313,10 @@ static void run(struct process_executor *p)
 		for (int i = 0; i < n; i++)
 			handle(p, events[i].data.u32);
 	}
-	crew__output_end(p);
+	if (unlikely(crew__deprived(p))) /* while we had no CPU, and somebody else has noticed: what has their numbers now is not ours to read */
+		crew__abandon(p);
+	else
+		crew__output_end(p);
 }
 
 static void *engine_thread(void *arg)
