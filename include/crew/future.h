@@ -77,8 +77,8 @@ CREW_API int crew_cancel(crew_future *const *fs, size_t n); /* all of them; how 
 CREW_API int crew_future_kill(crew_future *f, const char *reason, int grace_ms);
 
 /* Have fn(f, arg) called once f is done, in the thread that completes it, or at once in this one if it is done.
-   Callbacks run in the order of registration, after the threads that wait for f were woken; the same fn may be
-   registered twice and runs twice. -ENOMEM: not registered. For an event loop use crew_submit_to(). */
+   Callbacks run in the order of registration, after the threads that wait for f were woken; one that comes when f is
+   done does not wait for those before it. The same fn may be registered twice and runs twice. -ENOMEM: not registered. For an event loop use crew_submit_to(). */
 CREW_API int crew_future_on_done(crew_future *f, crew_done_fn *fn, void *arg);
 
 /* One pointer of your own that travels with f: Python's dictionary {future: url}. NULL until set. -ENOMEM. */

@@ -146,13 +146,13 @@ int crew__subscribe(crew_future *f, struct callback *cb)
 		return -ENOMEM;
 	if (a) {
 		pthread_mutex_lock(mutex_of(f));
-		if (!a->closed) {
+		listed = !a->closed && !phase_done(load_acquire_32(&f->state)); /* done, its completer may not have come to close the list: it is after the fact */
+		if (listed) {
 			struct callback **end = a->first ? a->last : &a->first;
 
 			crew__retain(f); /* it may be called from here on, and give f back: ours, until we are through */
 			*end = cb;
 			a->last = &cb->next;
-			listed = true;
 		}
 		pthread_mutex_unlock(mutex_of(f));
 	}

@@ -101,6 +101,34 @@ TEST_EACH(a_callback_after_the_fact_runs_at_once_in_the_caller, ex)
 	CHECK(pthread_equal(seen.thread, pthread_self()));
 }
 
+/* Also while its completer is still busy: here with the callbacks of siblings, which the failure cancels. */
+static void stand_at_gate(crew_future *f, void *arg)
+{
+	(void)f;
+	gate_pass(arg);
+}
+TEST_EACH(a_callback_after_the_fact_does_not_wait_for_the_completer, ex)
+{
+	GATE (g, ex);
+	GATE (busy, ex);
+	crew_future *bad, *sibling;
+
+	NOT_WHERE(IMMEDIATE, "nothing waits");
+	CREW_SCOPE (group, crew_group(ex, .on_error = CREW_CANCEL_SIBLINGS, .max_running = 1)) {
+		bad = crew_submit(group, held_failure, g.bytes, EIO);
+		sibling = crew_submit(group, answer);
+		CHECK_EQ(crew_future_on_done(sibling, stand_at_gate, busy.at), 0);
+		gate_open(g.at);
+		gate_await(busy.at, 1);
+		CHECK_EQ(crew_future_wait(bad, CREW_FOREVER), CREW_ERAISED);
+		CHECK_EQ(crew_future_on_done(bad, note, NULL), 0);
+		CHECK_EQ(calls(), 1);
+		CHECK(pthread_equal(seen.thread, pthread_self()));
+		gate_open(busy.at);
+	}
+	CHECK_EQ(calls(), 1);
+}
+
 /* Failed and cancelled futures call back too; a cancel does it in the thread that cancels. */
 TEST_EACH(callbacks_of_failed_and_cancelled_futures_run, ex)
 {
