@@ -73,43 +73,6 @@ static bool is_named(pid_t pid, const char *name)
 	return strcmp(text, name) == 0;
 }
 
-/* Wait until the worker's zygote has a keeper: a child of its of that name. */
-static void await_keeper(pid_t worker, pid_t *ret_zygote, pid_t *ret_keeper)
-{
-	char path[64];
-
-	*ret_zygote = parent_of(worker);
-	*ret_keeper = 0;
-	snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)*ret_zygote, (int)*ret_zygote);
-	while (!*ret_keeper) {
-		FILE *children = fopen(path, "re");
-		pid_t pid;
-
-		CHECK(children != NULL);
-		while (fscanf(children, "%d", &pid) == 1)
-			if (is_named(pid, "crew-keeper"))
-				*ret_keeper = pid;
-		fclose(children);
-		sched_yield();
-	}
-}
-
-/* … which the executor has been told of, and can be replaced by: before that its zygote is the only one there is. */
-static void await_known_keeper(crew_executor *ex, pid_t worker, pid_t *ret_zygote, pid_t *ret_keeper)
-{
-	struct process_executor *p = process_executor_of(ex);
-	bool known = false;
-
-	while (!known) {
-		await_keeper(worker, ret_zygote, ret_keeper);
-		pthread_mutex_lock(&p->succession);
-		latch_take(&p->lock);
-		known = p->keeper.pidfd >= 0 && p->keeper.pid == *ret_keeper;
-		latch_release(&p->lock);
-		pthread_mutex_unlock(&p->succession);
-	}
-}
-
 /* The pid of worker 0, when it is there and another than that. */
 static pid_t await_worker(crew_executor *ex, pid_t other)
 {
@@ -118,6 +81,22 @@ static pid_t await_worker(crew_executor *ex, pid_t other)
 	while ((pid = crew_executor_worker_pid(ex, 0)) == 0 || pid == other)
 		sched_yield();
 	return pid;
+}
+
+/* The zygote of worker 0, and the keeper, once the program knows of it: one that only its zygote has heard of replaces nobody. */
+static void await_keeper(crew_executor *ex, pid_t *ret_zygote, pid_t *ret_keeper)
+{
+	struct process_executor *p = process_executor_of(ex);
+
+	*ret_zygote = parent_of(await_worker(ex, 0));
+	do {
+		sched_yield();
+		pthread_mutex_lock(&p->succession); /* under which it is given up … */
+		latch_take(&p->lock); /* … and taken */
+		*ret_keeper = p->keeper.pidfd >= 0 ? p->keeper.pid : 0;
+		latch_release(&p->lock);
+		pthread_mutex_unlock(&p->succession);
+	} while (!*ret_keeper);
 }
 
 /* A zygote's workers go with it, but not at once: until then they may take a task along. */
@@ -174,7 +153,7 @@ TEST(a_killed_zygote_has_a_successor)
 
 				check_square(ex, round);
 				if (starts[i] == CREW_START_FORK && round == 0)
-					await_known_keeper(ex, await_worker(ex, 0), &zygote, &keeper);
+					await_keeper(ex, &zygote, &keeper);
 				kill_zygote_of(ex);
 			}
 			CHECK_EQ(crew_executor_error(ex, NULL), 0);
@@ -208,7 +187,7 @@ TEST(zygote_and_keeper_killed_at_once_break_the_executor)
 
 		for (int i = 0; i < 3; i++)
 			fs[i] = crew_submit(ex, spin_for_ever);
-		await_known_keeper(ex, await_worker(ex, 0), &zygote, &keeper);
+		await_keeper(ex, &zygote, &keeper);
 		kill(zygote, SIGSTOP); /* or it might have forked another before it dies */
 		kill(keeper, SIGKILL);
 		kill(zygote, SIGKILL);
@@ -226,10 +205,10 @@ TEST(a_killed_keeper_has_a_successor)
 	CREW_SCOPE (ex, crew_processes(.workers = 2, .start = CREW_START_FORK)) {
 		pid_t zygote, keeper, next;
 
-		await_known_keeper(ex, await_worker(ex, 0), &zygote, &keeper);
+		await_keeper(ex, &zygote, &keeper);
 		kill(keeper, SIGKILL);
 		do
-			await_known_keeper(ex, await_worker(ex, 0), &zygote, &next);
+			await_keeper(ex, &zygote, &next);
 		while (next == keeper);
 		check_square(ex, 5);
 		kill_with_workers(ex, zygote);
@@ -327,12 +306,20 @@ TEST(a_zygote_that_is_held_up_tells_of_a_death_later)
 	}
 }
 
-enum { SHORT_MS = 300 };
-
-/* What is not heard of for ten seconds counts as dead; for so long no test waits. */
-static void be_impatient(crew_executor *ex)
+/* What is not heard of for ten seconds counts as dead; for so long no test waits. But those that come after it get their ten seconds. */
+static void wait_no_longer_than(crew_executor *ex, int ms)
 {
-	ck_pr_store_64(&process_executor_of(ex)->silence, SHORT_MS * MS_TO_NS);
+	ck_pr_store_64(&process_executor_of(ex)->silence, (uint64_t)ms * MS_TO_NS);
+}
+
+static void await_end(int pidfd)
+{
+	struct pollfd end = { .fd = pidfd, .events = POLLIN };
+
+	CHECK(pidfd >= 0);
+	while (poll(&end, 1, -1) != 1)
+		CHECK_EQ(errno, EINTR);
+	close(pidfd);
 }
 
 /* A zygote that does not answer is killed, and has a successor: what waits for its workers goes on. */
@@ -341,18 +328,26 @@ TEST_WITHIN(a_zygote_that_falls_silent_has_a_successor, 60)
 	for (int i = 0; i < 3; i++)
 		CREW_SCOPE (ex, crew_processes(.workers = 2, .start = starts[i])) {
 			pid_t workers[2] = { await_worker(ex, 0) }, zygote, keeper;
+			crew_future *waits;
+			int pidfd;
+			long y;
 
 			check_square(ex, 1);
 			while ((workers[1] = crew_executor_worker_pid(ex, 1)) == 0)
 				sched_yield();
 			zygote = parent_of(workers[0]);
 			if (starts[i] == CREW_START_FORK)
-				await_keeper(workers[0], &zygote, &keeper);
-			be_impatient(ex);
+				await_keeper(ex, &zygote, &keeper);
+			pidfd = (int)syscall(SYS_pidfd_open, zygote, 0);
 			kill(zygote, SIGSTOP);
+			wait_no_longer_than(ex, 1000);
 			for (int k = 0; k < 2; k++)
 				kill(workers[k], SIGKILL);
-			check_square(ex, 2);
+			waits = crew_submit(ex, square, 2);
+			await_end(pidfd);
+			wait_no_longer_than(ex, SILENCE_MS);
+			CHECK_EQ(crew_result(waits, &y), 0);
+			CHECK_EQ(y, 4);
 			CHECK(parent_of(await_worker(ex, workers[0])) != zygote);
 			CHECK_EQ(crew_executor_error(ex, NULL), 0);
 		}
@@ -371,7 +366,7 @@ TEST_WITHIN(workers_that_do_not_come_to_crew_init_break_the_executor, 60)
 	CREW_SCOPE (ex, crew_processes(.workers = 2, .start = CREW_START_SPAWN)) {
 		crew_future *f = crew_submit(ex, square, 3);
 
-		be_impatient(ex);
+		wait_no_longer_than(ex, 300);
 		CHECK_EQ(crew_future_wait(f, CREW_FOREVER), CREW_ERAISED);
 		CHECK_EQ(crew_future_error(f)->code, CREW_EBROKEN);
 		CHECK_HAS(crew_future_error(f)->message, "did not come to crew_init()");
@@ -393,8 +388,11 @@ TEST_WITHIN(a_worker_that_cannot_die_holds_nobody_up, 60)
 		end.fd = (int)syscall(SYS_pidfd_open, worker, 0);
 		if (ptrace(PTRACE_SEIZE, worker, 0, PTRACE_O_TRACEEXIT))
 			SKIP("nobody may be traced here");
-		be_impatient(ex);
+		wait_no_longer_than(ex, 1000);
 		kill(parent_of(worker), SIGKILL);
+		while (crew_executor_worker_pid(ex, 0) == worker)
+			sched_yield();
+		wait_no_longer_than(ex, SILENCE_MS);
 		for (int i = 0; i < 10; i++)
 			check_square(ex, i);
 		CHECK(await_worker(ex, worker) != worker);
@@ -403,6 +401,7 @@ TEST_WITHIN(a_worker_that_cannot_die_holds_nobody_up, 60)
 		close(end.fd);
 		worker = await_worker(ex, worker);
 		CHECK_EQ(ptrace(PTRACE_SEIZE, worker, 0, PTRACE_O_TRACEEXIT), 0L); /* and once more, for the close */
+		wait_no_longer_than(ex, 1000);
 	}
 	while (waitpid(worker, &status, __WALL) == worker && WIFSTOPPED(status))
 		ptrace(PTRACE_CONT, worker, 0, 0);
