@@ -30,16 +30,16 @@ static size_t status_of(const char *path, const char *name)
 	return kib << 10;
 }
 
-/* Not ThreadSanitizer's shadow, which it maps in pieces below the program. */
+/* With ThreadSanitizer only those of files: it keeps its own books in anonymous ones, a megabyte at a time, and more of them the more addresses it has seen. */
 static size_t count_maps(void)
 {
-	const uint64_t lowest = TEST_TSAN ? 0x500000000000 : 0;
 	FILE *file = fopen("/proc/self/maps", "re");
+	unsigned long inode;
 	char line[512];
 	size_t count = 0;
 
 	while (file && fgets(line, sizeof line, file))
-		count += strtoull(line, NULL, 16) >= lowest;
+		count += !TEST_TSAN || (sscanf(line, "%*s %*s %*s %*s %lu", &inode) == 1 && inode);
 	if (file)
 		fclose(file);
 	return count;
