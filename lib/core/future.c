@@ -208,7 +208,8 @@ int crew_future_kill(crew_future *f, const char *reason, int grace_ms)
 	if (rc || is_fixed(f) || grace_ms == CREW_FOREVER)
 		return rc;
 	ex = executor_of(f);
-	return ex->ops->kill ? ex->ops->kill(ex, f, reason, crew__deadline(grace_ms)) : 0;
+	rc = ex->ops->kill ? ex->ops->kill(ex, f, reason, crew__deadline(grace_ms)) : 0;
+	return rc == -EALREADY ? 0 : rc; /* it was asked, and has obeyed already */
 }
 
 int crew_cancel(crew_future *const *fs, size_t n)
