@@ -22,6 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/niceness.h"
 #include "base/signals.h"
 #include "core/service.h"
 #include "process/kin.h"
@@ -107,7 +108,7 @@ static int fill(struct birth *b, const struct crew_start_options *o)
 {
 	char name[NAME_ROOM];
 
-	if (o->max_cpu_s < 0 || o->max_files < 0 || o->nice < -40 || o->nice > 40 || o->reserved_)
+	if (o->max_cpu_s < 0 || o->max_files < 0 || !niceness_is_possible(o->nice) || o->reserved_)
 		return -EINVAL;
 	crew__kin_path(name, b->path, "Process", false);
 	snprintf(b->name, sizeof b->name, "%s", o->name ? o->name : name);

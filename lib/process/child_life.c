@@ -22,6 +22,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/niceness.h"
 #include "core/service.h"
 #include "process/kin.h"
 #include "process/mapping.h"
@@ -57,8 +58,7 @@ void crew__child_prepare(const struct birth *b)
 	limit(RLIMIT_AS, b->max_memory, b->max_memory);
 	limit(RLIMIT_CPU, (uint64_t)b->max_cpu_s, (uint64_t)b->max_cpu_s + 1);
 	limit(RLIMIT_NOFILE, (uint64_t)b->max_files, (uint64_t)b->max_files);
-	if (b->nice)
-		setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + b->nice);
+	niceness_add(b->nice);
 	if (b->placed)
 		sched_setaffinity(0, sizeof b->cpus, &b->cpus);
 }

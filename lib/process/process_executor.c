@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "base/futex.h"
+#include "base/niceness.h"
 #include "base/table.h"
 #include "core/registry.h"
 #include "ipc/family.h"
@@ -46,7 +47,7 @@ static int check(const struct crew_processes_options *o, struct worker_plan *pla
 {
 	if (o->workers < 0 || o->workers > WORKERS_MAX || o->max_tasks_per_child < 0 || o->grace_ms < 0 || o->task_timeout_ms < 0 || o->retries < 0 ||
 	    o->spares < 0 || o->spares > WORKERS_MAX - (o->workers ? o->workers : crew_cpu_count()) ||
-	    o->start > CREW_START_SPAWN || o->reserved_ || o->nice < -40 || o->nice > 40 ||
+	    o->start > CREW_START_SPAWN || o->reserved_ || !niceness_is_possible(o->nice) ||
 	    (o->stack_size && o->stack_size < (size_t)PTHREAD_STACK_MIN))
 		return -EINVAL;
 	plan->start = o->start == CREW_START_DEFAULT ? crew_start_method() : o->start;

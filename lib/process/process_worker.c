@@ -19,10 +19,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <ucontext.h>
 
 #include "base/futex.h"
+#include "base/niceness.h"
 #include "base/table.h"
 #include "core/packing.h"
 #include "process/process_worker.h"
@@ -376,8 +376,7 @@ static void settle_down(const struct worker_plan *plan, uint32_t index)
 	snprintf(number, sizeof number, "/%u", index);
 	snprintf(name, sizeof name, "%.*s%s", (int)(sizeof name - 1 - strlen(number)), plan->name, number);
 	prctl(PR_SET_NAME, name);
-	if (plan->nice)
-		setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + plan->nice);
+	niceness_add(plan->nice);
 	if (plan->placed)
 		sched_setaffinity(0, sizeof plan->cpus, &plan->cpus);
 }

@@ -12,12 +12,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/futex.h"
+#include "base/niceness.h"
 #include "base/signals.h"
 #include "core/packing.h"
 #include "process/kin.h"
@@ -38,8 +37,7 @@ static void settle_down(const struct thread_start *s)
 
 	snprintf(name, sizeof name, "%.15s", s->p->name);
 	pthread_setname_np(pthread_self(), name);
-	if (s->nice)
-		setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), getpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid)) + s->nice);
+	niceness_add(s->nice);
 	if (s->placed)
 		sched_setaffinity(0, sizeof s->cpus, &s->cpus);
 }
@@ -106,7 +104,7 @@ static int check(const crew_task *task, const void *arguments, const struct crew
 	if (!task || task->size < sizeof *task || (!task->run && !task->raw))
 		return CREW_ENOTASK;
 	if ((!arguments && task->parameter_count) || o->reserved_ || o->stdin_fd || o->stdout_fd || o->stderr_fd || o->detach || o->max_memory ||
-	    o->max_cpu_s || o->max_files || o->nice < -40 || o->nice > 40)
+	    o->max_cpu_s || o->max_files || !niceness_is_possible(o->nice))
 		return -EINVAL;
 	return 0;
 }

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/futex.h"
+#include "base/niceness.h"
 #include "thread/thread_pool.h"
 
 #define END_SPIN_NS 30000
@@ -273,7 +274,7 @@ static const char *check(struct thread_pool *pool)
 		return "workers must be between 0 and 4096";
 	if (options->max_tasks_per_child < 0)
 		return "max_tasks_per_child must not be negative";
-	if (options->nice < -40 || options->nice > 40)
+	if (!niceness_is_possible(options->nice))
 		return "nice must be between -40 and 40";
 	if (options->cpus && crew__cpus_parse(options->cpus, &pool->cpus))
 		return "cpus must be a list like \"0-3,8\" of CPUs of this machine";

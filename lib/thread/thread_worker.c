@@ -23,10 +23,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/niceness.h"
 #include "base/signals.h"
 #include "thread/thread_pool.h"
 
@@ -390,22 +389,6 @@ static void name_thread(const struct thread_worker *w)
 	pthread_setname_np(pthread_self(), name);
 }
 
-/* nice is a thread's own on Linux. */
-static int add_nice(int nice)
-{
-	id_t tid;
-	int old;
-
-	if (nice == 0)
-		return 0;
-	tid = (id_t)syscall(SYS_gettid);
-	errno = 0;
-	old = getpriority(PRIO_PROCESS, tid);
-	if (errno || setpriority(PRIO_PROCESS, tid, old + nice))
-		return -errno;
-	return 0;
-}
-
 /* False: the executor is broken now. */
 static bool begin(struct thread_worker *w)
 {
@@ -452,7 +435,7 @@ static bool settle_in(struct thread_worker *w)
 		crew__pool_break(pool, rc, "worker %d cannot run on the CPUs it was given: %s", w->index, crew_strerror(rc));
 		return false;
 	}
-	rc = add_nice(pool->options.nice);
+	rc = niceness_add(pool->options.nice);
 	if (rc)
 		crew__pool_break(pool, rc, "worker %d cannot be given nice %+d: %s", w->index, pool->options.nice,
 				 crew_strerror(rc));
