@@ -55,7 +55,7 @@ enum { SLACK_KIB = TEST_ASAN ? 300 << 10 : TEST_TSAN ? 16 << 10 : 1 << 10 };
 	} while (0)
 
 /* Who waits for an answer sleeps, and on a busy machine each sleep takes milliseconds: so there are several at a time. */
-enum { AT_A_TIME = 100 };
+enum { AT_A_TIME = 20 };
 
 /* take gives the future back, whatever the answer. */
 TEST_EACH_WITHIN(a_loop_of_submit_and_take_holds_flat_memory, 60, ex)
