@@ -16,6 +16,7 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,6 +100,38 @@ static uint64_t module_hash(const struct dl_phdr_info *module)
 	return path_hash(module->dlpi_name);
 }
 
+/* ---- all modules ---- */
+
+/*
+ * dl_iterate_phdr() holds a lock of the loader's that no fork mends: if another thread has it then, it is taken in the child for ever, and a worker would never
+ * come to its first task. So whoever forks waits until none of ours is inside. For reading, and readers come first, as glibc has it: a program may well call us from
+ * inside of a dl_iterate_phdr() of its own.
+ */
+static pthread_rwlock_t looking = PTHREAD_RWLOCK_INITIALIZER;
+
+void crew__identity_before_fork(void)
+{
+	pthread_rwlock_wrlock(&looking);
+}
+
+void crew__identity_after_fork(bool child)
+{
+	if (child)
+		pthread_rwlock_init(&looking, NULL); /* its writer was a thread of another number */
+	else
+		pthread_rwlock_unlock(&looking);
+}
+
+static int each_module(int (*visit)(struct dl_phdr_info *module, size_t size, void *search), void *search)
+{
+	int rc;
+
+	pthread_rwlock_rdlock(&looking);
+	rc = dl_iterate_phdr(visit, search);
+	pthread_rwlock_unlock(&looking);
+	return rc;
+}
+
 /* ---- there ---- */
 
 struct identify {
@@ -135,7 +168,7 @@ static void make_absolute(struct module_file *file)
 
 static bool identify(struct identify *search)
 {
-	if (dl_iterate_phdr(identify_in, search) != 1)
+	if (each_module(identify_in, search) != 1)
 		return false;
 	if (search->ret_file)
 		make_absolute(search->ret_file);
@@ -181,7 +214,7 @@ static bool named(const char *p, uint64_t name)
 {
 	struct find_room search = { (uintptr_t)p, 0 };
 
-	dl_iterate_phdr(find_room_in, &search);
+	each_module(find_room_in, &search);
 	return memchr(p, 0, search.room) && hash_text(p) == name;
 }
 
@@ -211,7 +244,7 @@ const crew_task *crew__identified(const struct task_identity *id)
 	struct find_place search = { .id = id, .alignment = __alignof__(crew_task), .size = sizeof(crew_task) };
 	const crew_task *task;
 
-	dl_iterate_phdr(find_place_in, &search);
+	each_module(find_place_in, &search);
 	task = (const crew_task *)search.found;
 	if (!task || task->size < sizeof(crew_task) || !named(task->name, id->name))
 		return NULL;
@@ -222,7 +255,7 @@ void (*crew__identified_function(const struct task_identity *id))(void)
 {
 	struct find_place search = { .id = id, .alignment = 1, .size = 1 };
 
-	dl_iterate_phdr(find_place_in, &search);
+	each_module(find_place_in, &search);
 	return (void (*)(void))search.found;
 }
 
@@ -230,7 +263,7 @@ static bool is_loaded(const struct task_identity *id)
 {
 	struct find_place search = { .id = id, .alignment = 1, .size = 1 };
 
-	dl_iterate_phdr(find_place_in, &search);
+	each_module(find_place_in, &search);
 	return search.loaded;
 }
 

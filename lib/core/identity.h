@@ -8,6 +8,7 @@
 
 #include <crew/task.h>
 #include <limits.h>
+#include <stdbool.h>
 
 struct task_identity {
 	uint64_t module; /* hash of the module's build-id, or of its path when it has none */
@@ -36,5 +37,9 @@ const char *crew__identity_load(const struct task_identity *id, const char *path
 
 /* Keep the module of a task loaded as long as the caller holds this: dlclose() it. NULL: it cannot be unloaded anyway. */
 void *crew__identity_hold(const struct module_file *file);
+
+/* Around a fork: no other thread may be looking for modules when the child's copy is made. */
+void crew__identity_before_fork(void);
+void crew__identity_after_fork(bool child);
 
 #endif

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "core/identity.h"
 #include "core/region.h"
 #include "core/service.h"
 
@@ -79,10 +80,12 @@ static void before_fork(void)
 	pthread_mutex_lock(&registry.mutex);
 	crew__callbacks_before_fork();
 	crew__regions_before_fork();
+	crew__identity_before_fork();
 }
 
 static void after_fork_parent(void)
 {
+	crew__identity_after_fork(false);
 	crew__regions_after_fork(false);
 	crew__callbacks_after_fork();
 	pthread_mutex_unlock(&registry.mutex);
@@ -90,6 +93,7 @@ static void after_fork_parent(void)
 
 static void after_fork_child(void)
 {
+	crew__identity_after_fork(true);
 	crew__regions_after_fork(true);
 	crew__callbacks_after_fork();
 	pthread_mutex_init(&registry.mutex, NULL);
