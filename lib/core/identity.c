@@ -16,11 +16,15 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
-#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/clock.h"
+#include "base/futex.h"
 
 #define HASH_START 0xcbf29ce484222325ull
 
@@ -104,31 +108,52 @@ static uint64_t module_hash(const struct dl_phdr_info *module)
 
 /*
  * dl_iterate_phdr() holds a lock of the loader's that no fork mends: if another thread has it then, it is taken in the child for ever, and a worker would never
- * come to its first task. So whoever forks waits until none of ours is inside. For reading, and readers come first, as glibc has it: a program may well call us from
- * inside of a dl_iterate_phdr() of its own.
+ * come to its first task. So whoever forks waits until none of ours is inside, and nobody enters until it has forked. While it waits they may: a program
+ * may call us from inside of a dl_iterate_phdr() of its own, for whose end another of ours is waiting.
  */
-static pthread_rwlock_t looking = PTHREAD_RWLOCK_INITIALIZER;
+static uint32_t inside; /* how many of ours are; or FORKING. Any thread, by cas from what it was; FORKING is taken back by who set it, and by its copy in the child */
+enum { FORKING = INT32_MAX };
 
 void crew__identity_before_fork(void)
 {
-	pthread_rwlock_wrlock(&looking);
+	while (!ck_pr_cas_32(&inside, 0, FORKING))
+		sched_yield();
+	ck_pr_fence_acquire();
 }
 
-void crew__identity_after_fork(bool child)
+void crew__identity_after_fork(void)
 {
-	if (child)
-		pthread_rwlock_init(&looking, NULL); /* its writer was a thread of another number */
-	else
-		pthread_rwlock_unlock(&looking);
+	store_release_32(&inside, 0);
+	crew__futex_wake(&inside, INT_MAX, false); /* pairs with the wait in enter */
+}
+
+static void enter(void)
+{
+	uint32_t n = ck_pr_load_32(&inside);
+
+	for (;;)
+		if (n == FORKING) {
+			crew__futex_wait(&inside, FORKING, NEVER, false);
+			n = ck_pr_load_32(&inside);
+		} else if (ck_pr_cas_32_value(&inside, n, n + 1, &n)) {
+			break;
+		}
+	ck_pr_fence_acquire();
+}
+
+static void leave(void)
+{
+	ck_pr_fence_release();
+	ck_pr_faa_32(&inside, (uint32_t)-1);
 }
 
 static int each_module(int (*visit)(struct dl_phdr_info *module, size_t size, void *search), void *search)
 {
 	int rc;
 
-	pthread_rwlock_rdlock(&looking);
+	enter();
 	rc = dl_iterate_phdr(visit, search);
-	pthread_rwlock_unlock(&looking);
+	leave();
 	return rc;
 }
 

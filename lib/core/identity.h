@@ -8,7 +8,6 @@
 
 #include <crew/task.h>
 #include <limits.h>
-#include <stdbool.h>
 
 struct task_identity {
 	uint64_t module; /* hash of the module's build-id, or of its path when it has none */
@@ -40,6 +39,6 @@ void *crew__identity_hold(const struct module_file *file);
 
 /* Around a fork: no other thread may be looking for modules when the child's copy is made. */
 void crew__identity_before_fork(void);
-void crew__identity_after_fork(bool child);
+void crew__identity_after_fork(void);
 
 #endif

@@ -85,7 +85,7 @@ static void before_fork(void)
 
 static void after_fork_parent(void)
 {
-	crew__identity_after_fork(false);
+	crew__identity_after_fork();
 	crew__regions_after_fork(false);
 	crew__callbacks_after_fork();
 	pthread_mutex_unlock(&registry.mutex);
@@ -93,7 +93,7 @@ static void after_fork_parent(void)
 
 static void after_fork_child(void)
 {
-	crew__identity_after_fork(true);
+	crew__identity_after_fork();
 	crew__regions_after_fork(true);
 	crew__callbacks_after_fork();
 	pthread_mutex_init(&registry.mutex, NULL);
