@@ -111,8 +111,8 @@ static uint64_t module_hash(const struct dl_phdr_info *module)
  * come to its first task. So whoever forks waits until none of ours is inside, and nobody enters until it has forked. While it waits they may: a program
  * may call us from inside of a dl_iterate_phdr() of its own, for whose end another of ours is waiting.
  */
-static uint32_t inside; /* how many of ours are; or FORKING. Any thread, by cas from what it was; FORKING is taken back by who set it, and by its copy in the child */
 enum { FORKING = INT32_MAX };
+static uint32_t inside; /* how many of ours are, or FORKING. Any thread; FORKING is taken back by who set it, and in the child by its copy */
 
 void crew__identity_before_fork(void)
 {
