@@ -85,24 +85,16 @@ static int watch(pid_t pid)
 	return fd;
 }
 
-/* It stands still from here on. */
-static void stop(pid_t pid)
-{
-	CHECK_EQ(kill(pid, SIGSTOP), 0);
-	while (vitals_state(pid) != 'T')
-		sched_yield();
-}
-
 /* Who is killed while he runs may take one more task before he dies: so it is waited for. */
 static void kill_worker(crew_executor *ex, int worker)
 {
 	pid_t pid = crew_executor_worker_pid(ex, worker);
-	int fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+	int watched = vitals_watch(pid);
 
-	if (fd < 0)
+	if (watched < 0)
 		return; /* it is being replaced */
 	kill(pid, SIGKILL);
-	check_gone(fd, PATIENCE_MS);
+	vitals_await_end(watched);
 }
 
 enum { IDLE, BUSY, SUBMITTING };
@@ -398,7 +390,7 @@ TEST(a_stopped_worker_delays_its_own_task_only)
 		long y;
 
 		*(uint32_t *)gate.data = 0;
-		stop(pid);
+		vitals_stop(pid);
 		for (int i = 0; i < 200; i++)
 			fs[i] = crew_submit(ex, square, i);
 		for (int i = 0; i < 200; i++) {
@@ -408,7 +400,7 @@ TEST(a_stopped_worker_delays_its_own_task_only)
 		kill(pid, SIGCONT);
 		for (int i = 0; i < 4; i++)
 			fs[i] = crew_submit(ex, wait_until, gate);
-		stop(pid);
+		vitals_stop(pid);
 		for (int tries = 0; took > 1000; tries++) { /* again if the machine, and not a wait, took its time */
 			int64_t began = test_now_ms();
 

@@ -22,6 +22,7 @@
 #include "mercy.h"
 #include "process/process_executor.h"
 #include "runner.h"
+#include "vitals.h"
 
 CREW_TASK(long, square, (long, x))
 {
@@ -102,19 +103,13 @@ static void await_keeper(crew_executor *ex, pid_t *ret_zygote, pid_t *ret_keeper
 /* A zygote's workers go with it, but not at once: until then they may take a task along. */
 static void kill_with_workers(crew_executor *ex, pid_t zygote)
 {
-	struct pollfd ends[2];
+	int workers[2];
 
-	for (int i = 0; i < 2; i++) {
-		pid_t pid = crew_executor_worker_pid(ex, i);
-
-		ends[i] = (struct pollfd){ pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1, POLLIN, 0 };
-	}
+	for (int i = 0; i < 2; i++)
+		workers[i] = vitals_watch(crew_executor_worker_pid(ex, i));
 	kill(zygote, SIGKILL);
 	for (int i = 0; i < 2; i++)
-		if (ends[i].fd >= 0) {
-			CHECK_EQ(poll(&ends[i], 1, -1), 1);
-			close(ends[i].fd);
-		}
+		vitals_await_end(workers[i]);
 }
 
 static const enum crew_start starts[] = { CREW_START_SERVER, CREW_START_FORK, CREW_START_SPAWN };
@@ -312,16 +307,6 @@ static void wait_no_longer_than(crew_executor *ex, int ms)
 	ck_pr_store_64(&process_executor_of(ex)->silence, (uint64_t)ms * MS_TO_NS);
 }
 
-static void await_end(int pidfd)
-{
-	struct pollfd end = { .fd = pidfd, .events = POLLIN };
-
-	CHECK(pidfd >= 0);
-	while (poll(&end, 1, -1) != 1)
-		CHECK_EQ(errno, EINTR);
-	close(pidfd);
-}
-
 /* A zygote that does not answer is killed, and has a successor: what waits for its workers goes on. */
 TEST_WITHIN(a_zygote_that_falls_silent_has_a_successor, 60)
 {
@@ -329,7 +314,7 @@ TEST_WITHIN(a_zygote_that_falls_silent_has_a_successor, 60)
 		CREW_SCOPE (ex, crew_processes(.workers = 2, .start = starts[i])) {
 			pid_t workers[2] = { await_worker(ex, 0) }, zygote, keeper;
 			crew_future *waits;
-			int pidfd;
+			int watched;
 			long y;
 
 			check_square(ex, 1);
@@ -338,13 +323,14 @@ TEST_WITHIN(a_zygote_that_falls_silent_has_a_successor, 60)
 			zygote = parent_of(workers[0]);
 			if (starts[i] == CREW_START_FORK)
 				await_keeper(ex, &zygote, &keeper);
-			pidfd = (int)syscall(SYS_pidfd_open, zygote, 0);
+			watched = vitals_watch(zygote);
+			CHECK(watched >= 0);
 			kill(zygote, SIGSTOP);
 			wait_no_longer_than(ex, 1000);
 			for (int k = 0; k < 2; k++)
 				kill(workers[k], SIGKILL);
 			waits = crew_submit(ex, square, 2);
-			await_end(pidfd);
+			vitals_await_end(watched);
 			wait_no_longer_than(ex, SILENCE_MS);
 			CHECK_EQ(crew_result(waits, &y), 0);
 			CHECK_EQ(y, 4);

@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * vitals.c: see vitals.h. All of it is read from /proc.
+ * vitals.c: see vitals.h. What is said is read from /proc.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include "vitals.h"
 
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "runner.h"
 
 enum { EXITING = 4 }; /* among the flags in /proc/PID/stat: the kernel's PF_EXITING */
 
@@ -63,4 +70,27 @@ bool vitals_dying(pid_t pid)
 		return true;
 	state = look_at(pid, &flags);
 	return state == 'Z' || state == 'X' || flags & EXITING;
+}
+
+void vitals_stop(pid_t pid)
+{
+	CHECK_EQ(kill(pid, SIGSTOP), 0);
+	while (vitals_state(pid) != 'T')
+		sched_yield();
+}
+
+int vitals_watch(pid_t pid)
+{
+	return pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+}
+
+void vitals_await_end(int watch)
+{
+	struct pollfd end = { watch, POLLIN, 0 };
+
+	if (watch < 0)
+		return;
+	while (poll(&end, 1, -1) != 1)
+		CHECK_EQ(errno, EINTR);
+	close(watch);
 }

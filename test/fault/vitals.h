@@ -15,4 +15,11 @@ char vitals_state(pid_t pid);
 /* Nothing is left for anybody to do for its end: it has ended, is ending, or has been killed and will end when it gets a CPU. */
 bool vitals_dying(pid_t pid);
 
+/* Have it stand still: it does when this returns. */
+void vitals_stop(pid_t pid);
+
+/* A descriptor by which its end can be awaited; -1: there is no such process. Then: wait for that, and close it. -1 is nothing to wait for. */
+int vitals_watch(pid_t pid);
+void vitals_await_end(int watch);
+
 #endif
