@@ -234,7 +234,7 @@ bool crew__completed_briefly(crew_future *f, uint32_t state)
 {
 	struct annex *a = annex_of(f);
 	struct callback *list;
-	bool brief = !(a->group && (state & STATE_FAILED)); /* which may cancel others, and tell theirs */
+	bool brief = !(a->group && (state & STATE_FAILED) && crew__group_cancels(a->group)); /* its siblings, and tells theirs */
 
 	pthread_mutex_lock(mutex_of(f));
 	for (struct callback *cb = a->closed ? NULL : a->first; cb; cb = cb->next)
@@ -245,6 +245,8 @@ bool crew__completed_briefly(crew_future *f, uint32_t state)
 		return false;
 	if (state & STATE_WAITER)
 		crew__futex_wake(&f->state, INT_MAX, false);
+	if (a->group)
+		crew__group_failed(a->group, f, state);
 	tell(f, a, list);
 	drop_detached(f, state);
 	return true;

@@ -364,6 +364,11 @@ static int cancel_sibling(crew_future *f, void *arg)
 	return 0;
 }
 
+bool crew__group_cancels(crew_executor *ex)
+{
+	return group_of(ex)->options.on_error == CREW_CANCEL_SIBLINGS;
+}
+
 void crew__group_failed(crew_executor *ex, crew_future *f, uint32_t state)
 {
 	struct group *g = group_of(ex);
@@ -372,7 +377,7 @@ void crew__group_failed(crew_executor *ex, crew_future *f, uint32_t state)
 	if (!(state & STATE_FAILED) || f->value.error->code == -EAGAIN) /* turned away: nothing of the group went wrong */
 		return;
 	ck_pr_faa_64(&ex->failed, 1);
-	if (g->options.on_error != CREW_CANCEL_SIBLINGS)
+	if (!crew__group_cancels(ex))
 		return;
 	lock(g);
 	first = !g->cancelled;

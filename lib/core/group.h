@@ -22,6 +22,9 @@ crew_executor *crew__group_base(crew_executor *group);
    -EAGAIN: the group is full and says no; it has not joined. */
 int crew__group_enter(crew_executor *group, crew_future *f);
 
+/* Does it cancel all its futures when one fails? */
+bool crew__group_cancels(crew_executor *group);
+
 /* From the completer: first, before anybody else is told; last, after everybody was. */
 void crew__group_failed(crew_executor *group, crew_future *f, uint32_t state);
 void crew__group_done(crew_executor *group, crew_future *f);

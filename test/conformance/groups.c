@@ -60,6 +60,33 @@ TEST_EACH(the_end_of_a_group_waits_for_its_tasks_only, ex)
 	CHECK_EQ(gate_count(inside.at, 0), 20u);
 }
 
+/* Nor is it held up by a callback of others, however its own tasks end. */
+static struct gate callback_may_end;
+static void waits(crew_future *f, void *arg)
+{
+	(void)f;
+	gate_arrive(arg);
+	gate_wait(&callback_may_end);
+}
+TEST_EACH(the_end_of_a_group_does_not_wait_for_callbacks_of_others, ex)
+{
+	GATE (g, ex);
+	struct gate in_callback = { 0 };
+
+	NOT_WHERE(SINGLE, "the callback may hold the only worker");
+	crew_future_on_done(crew_submit(ex, held, g.bytes, 0), waits, &in_callback);
+	gate_open(g.at);
+	gate_await(&in_callback, 1);
+	CREW_SCOPE (group, crew_group(ex)) {
+		for (int i = 0; i < 20; i++) {
+			crew_submit(group, twice, i);
+			crew_submit(group, fails);
+		}
+		CHECK_EQ(crew_executor_wait(group, CREW_FOREVER), -EIO);
+	}
+	gate_open(&callback_may_end);
+}
+
 /* Each group waits for its own, and learns of its own failures. */
 TEST_EACH(groups_have_barriers_of_their_own, ex)
 {
