@@ -72,6 +72,8 @@ static crew_bytes bytes_at(const void *arguments, const struct crew_parameter *p
 	return bytes;
 }
 
+const uint64_t crew__no_arguments;
+
 int crew__packed_size(const crew_task *task, const void *arguments, const struct shared_range *shared, size_t *ret)
 {
 	size_t size = task->arguments, offset;

@@ -237,7 +237,7 @@ static inline bool is_common(const crew_executor *ex, const crew_task *task, con
 {
 	return ex && ex->magic == EXECUTOR_MAGIC && ex->id == crew__last_id && !(ck_pr_load_32(&ex->closed) | (uint32_t)ck_pr_load_int(&ex->broken)) &&
 	       !ex->task_timeout_ms && task && task->size >= sizeof *task && (task->run || task->raw) && crew__fits(task) &&
-	       (arguments || !task->parameter_count) &&
+	       arguments &&
 	       (ex->ops->shares_memory ||
 		!((task->flags & CREW_TASK_POINTERS) || CREW_TYPE_CLASS(task->result) == CREW_POINTER));
 }
@@ -282,7 +282,7 @@ static __attribute__((__noinline__)) crew_future *submit_any(crew_executor *ex, 
 	port = crew__port(base_of(ex));
 	if (unlikely(!port))
 		return deliver_at_once(options, FIXED_NO_MEMORY);
-	submit(ex, base_of(ex), port, task, arguments, options, STATE_OWNED, &f);
+	submit(ex, base_of(ex), port, task, arguments ? arguments : &crew__no_arguments, options, STATE_OWNED, &f);
 	return f;
 }
 
@@ -308,7 +308,7 @@ int crew_executor_post(crew_executor *ex, const crew_task *task, const void *arg
 	port = crew__port(base_of(ex));
 	if (!port)
 		return -ENOMEM;
-	rc = submit(ex, base_of(ex), port, task, arguments, NULL, 0, &f);
+	rc = submit(ex, base_of(ex), port, task, arguments ? arguments : &crew__no_arguments, NULL, 0, &f);
 	if (!is_fixed(f))
 		crew__detach(f); /* only now: a stale hint may have run it before it was submitted */
 	return rc;

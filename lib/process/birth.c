@@ -365,7 +365,7 @@ static int deliver(struct delivery *d, const struct crew_start_options *o, enum 
 crew_process *crew_process_start(const crew_task *task, const void *arguments, const struct crew_start_options *options, size_t size)
 {
 	struct crew_start_options o;
-	struct delivery d = { .task = task, .arguments = arguments, .detached = -1 };
+	struct delivery d = { .task = task, .arguments = arguments ? arguments : &crew__no_arguments, .detached = -1 };
 	enum crew_start how;
 	const char *why = "an option that this version does not know";
 	int rc = crew__kin_install();

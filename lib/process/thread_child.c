@@ -185,7 +185,7 @@ crew_process *crew_process_start_thread(const crew_task *task, const void *argum
 	if (rc == 0)
 		rc = check(task, arguments, &o);
 	if (rc == 0)
-		s = prepare(task, arguments, &o, &rc);
+		s = prepare(task, arguments ? arguments : &crew__no_arguments, &o, &rc);
 	if (rc == 0) {
 		if (o.name)
 			snprintf(p->name, sizeof p->name, "%s", o.name);

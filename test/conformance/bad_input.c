@@ -153,6 +153,22 @@ TEST_EACH(a_missing_task_is_enotask, ex)
 	check_alive(ex);
 }
 
+/* A task without parameters needs none. */
+TEST_EACH(no_arguments_are_enough_for_a_task_without_parameters, ex)
+{
+	crew_future *f = crew_executor_submit(ex, CREW_TASK_OF(answer), NULL, NULL, 0);
+	int y = 0;
+
+	CHECK_EQ(crew_result(f, &y), 0);
+	CHECK_EQ(y, 42);
+	f = crew_executor_submit(ex, CREW_TASK_OF(answer), NULL, &(struct crew_submit_options){ .timeout_ms = 600000 }, sizeof(struct crew_submit_options));
+	CHECK_EQ(crew_result(f, &y), 0);
+	CHECK_EQ(crew_executor_post(ex, CREW_TASK_OF(answer), NULL), 0);
+	CHECK_EQ(crew_future_error(crew_executor_submit(ex, CREW_TASK_OF(reads), NULL, NULL, 0))->code, -EINVAL);
+	CHECK_EQ(crew_executor_post(ex, CREW_TASK_OF(reads), NULL), -EINVAL);
+	check_alive(ex);
+}
+
 /* A descriptor copied to the heap has no name in another process. */
 TEST_EACH(a_descriptor_on_the_heap_is_no_task_for_processes, ex)
 {
