@@ -78,6 +78,7 @@ static ssize_t some(int fd, void *p, size_t n)
 
 static int spoilt(struct pipe_end *e)
 {
+	e->spoilt = true;
 	shutdown(e->fd, SHUT_RDWR);
 	return CREW_EPROTO;
 }
@@ -115,7 +116,7 @@ static int room_for_more(struct pipe_end *e, size_t done)
 
 int crew__stream_recv(struct pipe_end *e)
 {
-	int rc = e->have < FRAME_HEAD ? recv_head(e) : 0;
+	int rc = e->spoilt ? CREW_EPROTO : e->have < FRAME_HEAD ? recv_head(e) : 0;
 
 	while (rc == 0 && e->have - FRAME_HEAD < e->frame.length) {
 		size_t done = e->have - FRAME_HEAD;
