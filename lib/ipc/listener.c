@@ -54,14 +54,9 @@ struct crew_listener {
 
 static int socket_for(const struct address *address)
 {
-	int type = address->any.sa_family == AF_UNIX ? SOCK_SEQPACKET : SOCK_STREAM, fd, high;
+	int type = address->any.sa_family == AF_UNIX ? SOCK_SEQPACKET : SOCK_STREAM;
 
-	fd = socket(address->any.sa_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || fd > 2)
-		return fd < 0 ? -errno : fd;
-	high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	close(fd);
-	return high < 0 ? -errno : high;
+	return crew__fd_lift(socket(address->any.sa_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 }
 
 static bool is_unix(const struct address *address)
@@ -174,8 +169,10 @@ static int open_sockets(struct crew_listener *l)
 	rc = bind_and_listen(l);
 	if (rc)
 		return rc;
-	l->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (l->epoll < 0 || epoll_ctl(l->epoll, EPOLL_CTL_ADD, l->fd, &event))
+	l->epoll = crew__fd_lift(epoll_create1(EPOLL_CLOEXEC));
+	if (l->epoll < 0)
+		return l->epoll;
+	if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, l->fd, &event))
 		return -errno;
 	crew__address_print(&l->address, l->text);
 	return 0;
@@ -271,9 +268,9 @@ static void let_in(struct crew_listener *l)
 	struct guest *g;
 
 	while ((g = free_place(l))) {
-		int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int fd = crew__fd_lift(accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
 
-		if (fd < 0 && errno != EINTR && errno != ECONNABORTED)
+		if (fd < 0 && fd != -EINTR && fd != -ECONNABORTED)
 			return;
 		if (fd >= 0)
 			greet(l, g, fd);

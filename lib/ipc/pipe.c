@@ -105,16 +105,13 @@ static void enclose(struct msghdr *message, union control *control, int fd)
 static int enclosed(struct msghdr *message)
 {
 	struct cmsghdr *c = CMSG_FIRSTHDR(message);
-	int fd = -1, high;
+	int fd;
 
 	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int)))
 		return message->msg_flags & MSG_CTRUNC ? -EMFILE : -1;
 	memcpy(&fd, CMSG_DATA(c), sizeof fd);
-	if (fd > 2)
-		return fd;
-	high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	close(fd);
-	return high < 0 ? -EMFILE : high;
+	fd = crew__fd_lift(fd);
+	return fd < 0 ? -EMFILE : fd;
 }
 
 /* ---- sending ---- */

@@ -4,11 +4,13 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -169,6 +171,24 @@ TEST(any_key_is_not_an_empty_key)
 	mismatch("tcp:127.0.0.1:0", no_key, key());
 }
 
+/* More than an HMAC takes. */
+TEST(a_key_longer_than_any_is_refused)
+{
+	crew_listener *l = listen_at(NULL, key());
+	struct client c;
+	size_t n = (size_t)INT_MAX + 1;
+	void *large = mmap(NULL, n, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	CHECK(large != MAP_FAILED);
+	start_client(&c, l, crew_bytes_make(large, n));
+	do
+		CHECK_EQ(crew_handle_error(crew_listener_accept(l, 50)), -ETIMEDOUT);
+	while (pthread_tryjoin_np(c.thread, NULL) == EBUSY);
+	CHECK_EQ(c.code, -EINVAL);
+	crew_listener_close(l);
+	munmap(large, n);
+}
+
 /* ---- strangers ---- */
 
 static int stranger(crew_listener *l)
@@ -282,6 +302,87 @@ TEST(an_address_is_taken_by_one)
 	CHECK_EQ(access(address + 5, F_OK), -1);
 }
 
+/* One after the other, however they are named. */
+TEST(names_and_ports_are_taken_by_one)
+{
+	const char *addresses[2] = { "tcp:127.0.0.1:0" };
+	char name[64];
+
+	snprintf(name, sizeof name, "unix:@crew-test-%d", (int)getpid());
+	addresses[1] = name;
+	for (int i = 0; i < 2; i++) {
+		crew_listener *l = listen_at(addresses[i], key());
+		int code = 0;
+
+		CHECK(crew_listener_open(crew_listener_address(l), key(), &code) == NULL);
+		CHECK_EQ(code, -EADDRINUSE);
+		crew_listener_close(l);
+	}
+}
+
+/* What lies at the path when the listener is closed goes with it if it is the socket that was bound. */
+TEST(a_file_in_place_of_the_socket_outlives_the_listener)
+{
+	char directory[] = "/tmp/crew-test-" "XX" "XX" "XX", address[80];
+	crew_listener *l;
+	FILE *file;
+
+	CHECK(mkdtemp(directory) != NULL);
+	snprintf(address, sizeof address, "unix:%s/s", directory);
+	l = listen_at(address, key());
+	CHECK_EQ(unlink(address + 5), 0);
+	file = fopen(address + 5, "we");
+	CHECK(file != NULL);
+	fclose(file);
+	crew_listener_close(l);
+	CHECK_EQ(unlink(address + 5), 0);
+	CHECK_EQ(rmdir(directory), 0);
+}
+
+TEST(a_socket_of_another_kind_is_not_replaced)
+{
+	char directory[] = "/tmp/crew-test-" "XX" "XX" "XX", address[80];
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), code = 0;
+
+	CHECK(mkdtemp(directory) != NULL);
+	snprintf(address, sizeof address, "unix:%s/s", directory);
+	snprintf(at.sun_path, sizeof at.sun_path, "%s", address + 5);
+	CHECK_EQ(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+	CHECK(crew_listener_open(address, key(), &code) == NULL);
+	CHECK(code == -EADDRINUSE || code == -ENOSYS);
+	CHECK_EQ(access(address + 5, F_OK), 0);
+	close(fd);
+	unlink(address + 5);
+	rmdir(directory);
+}
+
+/* In a child that was forked it is the parent's. */
+TEST(a_forked_child_leaves_the_listener_to_its_parent)
+{
+	crew_listener *l = listen_at(NULL, key());
+	struct client c;
+	crew_pipe p;
+	pid_t pid = fork();
+	int status;
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		CHECK_EQ(crew_handle_error(crew_listener_accept(l, CREW_FOREVER)), CREW_EFORKED);
+		CHECK(crew_listener_close(l) == NULL);
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	CHECK_EQ(access(crew_listener_address(l) + 5, F_OK), 0);
+	start_client(&c, l, key());
+	p = crew_listener_accept(l, CREW_FOREVER);
+	CHECK_EQ(crew_handle_error(p), 0);
+	crew_pipe_drop(p);
+	pthread_join(c.thread, NULL);
+	crew_listener_close(l);
+}
+
 /* What a killed listener left is replaced; what is no socket is left alone. */
 TEST(a_stale_socket_is_replaced_and_nothing_else)
 {
@@ -315,7 +416,7 @@ TEST(what_is_no_address_is_refused)
 {
 	static const char *const wrong[] = { "", "unix:", "unix:@", "tcp:", "tcp:127.0.0.1", "tcp::80", "somewhere", "tcp:[::1]",
 					     "tcp:127.0.0.1:", "tcp:127.0.0.1:65536", "tcp:127.0.0.1:99999999999", "tcp:127.0.0.1:80x" };
-	char path[200];
+	char path[200], host[300];
 	int code;
 
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -332,6 +433,12 @@ TEST(what_is_no_address_is_refused)
 	CHECK(crew_listener_open(path, key(), &code) == NULL);
 	CHECK(code == -ENAMETOOLONG || code == -ENOSYS);
 	CHECK_EQ(crew_handle_error(crew_connect("unix:/nowhere/at/all", key(), 100)) == -ENOENT || code == -ENOSYS, 1);
+	CHECK(crew_handle_error(crew_connect("unix:x", key(), 100)) < 0); /* a path of one character */
+	memset(host, 'x', sizeof host);
+	memcpy(host, "tcp:", 4);
+	memcpy(host + sizeof host - 4, ":80", 4);
+	CHECK_EQ(crew_handle_error(crew_connect(host, key(), 100)) == -ENAMETOOLONG || code == -ENOSYS, 1);
+	CHECK_EQ(crew_handle_error(crew_connect(NULL, key(), 100)) == -EINVAL || code == -ENOSYS, 1);
 }
 
 TEST(an_accept_waits_as_long_as_it_may)

@@ -120,6 +120,40 @@ TEST_CARRIED(messages_come_in_the_order_they_were_sent)
 	crew_pipe_drop(end[1]);
 }
 
+/* Nothing fits into no buffer. */
+TEST(an_empty_message_needs_no_buffer)
+{
+	crew_pipe end[2];
+
+	CHECK_EQ(crew_pipe_make(end, 0), 0);
+	CHECK_EQ(crew_pipe_send(end[0], NULL, 0, 0), 0);
+	CHECK_EQ(crew_pipe_recv(end[1], NULL, 0, 0), 0);
+	crew_pipe_drop(end[0]);
+	crew_pipe_drop(end[1]);
+}
+
+/* A large message lies in a memory file, and that is a file. Beyond the limit a write would be a signal. */
+TEST(a_message_larger_than_files_may_be_is_refused)
+{
+	struct rlimit before, limit;
+	static char large[200000];
+	crew_pipe end[2];
+	crew_bytes got;
+
+	CHECK_EQ(crew_pipe_make(end, 0), 0);
+	CHECK_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+	limit = (struct rlimit){ sizeof large - 1, before.rlim_max };
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	CHECK_EQ(crew_pipe_send(end[0], large, sizeof large, 0), -EFBIG);
+	CHECK_EQ(crew_pipe_send(end[0], large, sizeof large - 1, 0), 0);
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+	CHECK_EQ(crew_pipe_recv_bytes(end[1], &got, 0), 0);
+	CHECK_EQ(got.len, sizeof large - 1);
+	crew_bytes_free(got);
+	crew_pipe_drop(end[0]);
+	crew_pipe_drop(end[1]);
+}
+
 /* What is too long for the buffer is still there. */
 TEST(a_message_that_is_too_long_can_be_received_again_or_skipped)
 {
@@ -248,6 +282,34 @@ CREW_TASK(int, try_send, (crew_pipe, p))
 	return rc;
 }
 
+/* Only who has made an end can give it away, and once. */
+CREW_TASK(int, give_what_was_lent, (crew_pipe, p))
+{
+	int rc = crew_pipe_send(p, "x", 1, CREW_FOREVER);
+
+	rc = rc ? rc : crew_pipe_give(p);
+	crew_pipe_drop(p);
+	return rc;
+}
+
+TEST(an_end_is_given_away_once_by_who_has_made_it)
+{
+	crew_executor *ex = crew_processes(1);
+	crew_pipe end[2];
+	int y = 0;
+	char c;
+
+	CHECK_EQ(crew_pipe_make(end, 0), 0);
+	CHECK_EQ(crew_run(ex, &y, give_what_was_lent, end[1]), 0);
+	CHECK_EQ(y, CREW_EHANDLE);
+	CHECK_EQ(crew_pipe_recv(end[0], &c, 1, CREW_FOREVER), 1);
+	CHECK_EQ(crew_pipe_give(end[1]), 0);
+	CHECK_EQ(crew_pipe_give(end[1]), CREW_EHANDLE);
+	crew_pipe_drop(end[0]);
+	crew_pipe_drop(end[1]);
+	crew_executor_close(ex);
+}
+
 /* The handle of an end that nobody holds any more is a clear error. */
 TEST(a_copy_of_what_was_dropped_cannot_be_had)
 {
@@ -368,6 +430,27 @@ TEST(bytes_are_no_descriptor_and_a_descriptor_is_no_bytes)
 	CHECK_EQ(crew_pipe_recv_bytes(end[1], &got, 0), CREW_ETYPE);
 	fd = crew_pipe_recv_fd(end[1], 0);
 	CHECK_GE(fd, 3);
+	close(fd);
+	crew_pipe_drop(end[0]);
+	crew_pipe_drop(end[1]);
+}
+
+/* A program that has closed its standard input finds nothing of ours there. */
+TEST(a_descriptor_that_comes_takes_no_place_of_stdio)
+{
+	int kept = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3), fd;
+	crew_pipe end[2];
+
+	CHECK_EQ(crew_pipe_make(end, 0), 0);
+	CHECK_EQ(crew_pipe_send_fd(end[0], STDOUT_FILENO, 0), 0);
+	close(STDIN_FILENO);
+	fd = crew_pipe_recv_fd(end[1], 0);
+	CHECK_GE(fd, 3);
+	CHECK_EQ(fcntl(STDIN_FILENO, F_GETFD), -1);
+	if (kept >= 0) {
+		CHECK_EQ(dup2(kept, STDIN_FILENO), STDIN_FILENO);
+		close(kept);
+	}
 	close(fd);
 	crew_pipe_drop(end[0]);
 	crew_pipe_drop(end[1]);

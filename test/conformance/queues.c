@@ -478,6 +478,23 @@ TEST(a_message_that_is_longer_than_memory_is_enomem)
 	crew_queue_drop(q);
 }
 
+/* More than can be counted is any number. */
+TEST(a_bound_beyond_all_numbers_is_none)
+{
+	crew_queue q = crew_queue_make(.item = sizeof(long), .capacity = SIZE_MAX);
+	long x;
+
+	CHECK_EQ(crew_handle_error(q), 0);
+	for (long i = 0; i < 100; i++)
+		CHECK_EQ(crew_put_within(q, &i, 0), 0);
+	CHECK_EQ(crew_queue_full(q), 0);
+	for (long i = 0; i < 100; i++) {
+		CHECK_EQ(crew_get(q, &x), 0);
+		CHECK_EQ(x, i);
+	}
+	crew_queue_drop(q);
+}
+
 TEST(what_is_no_queue_is_refused)
 {
 	crew_queue none = { { 0, 0 } }, failed = crew_queue_make(.item = (size_t)1 << 40), dropped = LONGS(1), sound = crew_queue_make(.bytes = 100);
@@ -488,6 +505,7 @@ TEST(what_is_no_queue_is_refused)
 	CHECK_EQ(crew_put(none, &x), CREW_EHANDLE);
 	CHECK_EQ(crew_get(dropped, &x), CREW_EHANDLE);
 	CHECK_EQ(crew_queue_len(dropped), CREW_EHANDLE);
+	CHECK_EQ(crew_queue_full(none), CREW_EHANDLE);
 	CHECK_EQ(crew_queue_finish(none), CREW_EHANDLE);
 	CHECK_EQ(crew_queue_task_done(none), CREW_EHANDLE);
 	CHECK_EQ(crew_queue_join(none, 0), CREW_EHANDLE);
