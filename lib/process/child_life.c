@@ -67,7 +67,7 @@ void crew__child_prepare(const struct birth *b)
 static const int *redirect(const struct birth *b, const int *fds)
 {
 	for (int i = 0; i < 3; i++) {
-		int fd = b->silent[i] ? open("/dev/null", O_RDWR | O_CLOEXEC) : b->piped[i] ? *fds++ : -1;
+		int fd = b->silent[i] ? open("/dev/null", O_RDWR) : b->piped[i] ? *fds++ : -1; /* it may be i already */
 
 		if (fd < 0)
 			continue;

@@ -4,6 +4,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -200,6 +202,89 @@ TEST_CHILD(niceness_and_limits_are_its_own)
 	crew_process_close(p);
 }
 
+CREW_TASK(int, most_files)
+{
+	struct rlimit files;
+
+	return getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur == files.rlim_max ? (int)files.rlim_cur : -1;
+}
+
+/* A limit cannot be raised above that of the creator, and is not refused. */
+TEST_CHILD(a_limit_above_the_creators_is_the_creators)
+{
+	struct rlimit limit = { 200, 200 };
+	crew_process *p;
+	int y = 0;
+
+	NOT_FOR_THREADS("limits are a process's");
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	p = start_with((.max_files = 300), most_files);
+	CHECK_EQ(crew_process_result(p, &y), 0);
+	CHECK_EQ(y, 200);
+	crew_process_close(p);
+}
+
+CREW_TASK(int, only_cpu_0)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof set, &set) == 0 && CPU_ISSET(0, &set) && CPU_COUNT(&set) == 1;
+}
+
+TEST_CHILD(a_child_runs_on_the_cpus_it_is_given)
+{
+	crew_process *p = start_with((.cpus = "0"), only_cpu_0);
+	int y = 0;
+
+	CHECK_EQ(crew_process_result(p, &y), 0);
+	CHECK_EQ(y, 1);
+	crew_process_close(p);
+}
+
+CREW_TASK(long, stack_of_mine)
+{
+	pthread_attr_t attributes;
+	size_t size = 0;
+
+	if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
+		pthread_attr_getstacksize(&attributes, &size);
+		pthread_attr_destroy(&attributes);
+	}
+	return (long)size;
+}
+
+TEST(a_thread_has_the_stack_it_is_given)
+{
+	crew_process *p = crew_thread_start_with((.stack_size = 16 << 20), stack_of_mine);
+	long size = 0;
+
+	CHECK_EQ(crew_process_result(p, &size), 0);
+	CHECK_GE(size, 16L << 20);
+	crew_process_close(p);
+}
+
+/* It reads nothing, and a program that it executes has it, too. */
+CREW_TASK(int, reads_nothing)
+{
+	char c;
+
+	return fcntl(STDIN_FILENO, F_GETFD) == 0 && read(STDIN_FILENO, &c, 1) == 0;
+}
+
+TEST_CHILD(a_program_without_stdin_has_children_with_one)
+{
+	crew_process *p;
+	int y = 0;
+
+	NOT_FOR_THREADS("a thread has the program's");
+	close(STDIN_FILENO);
+	p = start_with((.stdin_fd = CREW_DEVNULL), reads_nothing);
+	CHECK_EQ(crew_process_result(p, &y), 0);
+	CHECK_EQ(y, 1);
+	CHECK_EQ(fcntl(STDIN_FILENO, F_GETFD), -1);
+	crew_process_close(p);
+}
+
 /* ---- programs ---- */
 
 TEST(a_program_is_executed_with_its_arguments)
@@ -244,6 +329,16 @@ TEST(a_program_gets_three_descriptors)
 	CHECK_EQ(end_of(q).exit_code, 1);
 	crew_process_close(p), crew_process_close(q);
 	close(50);
+}
+
+TEST(a_program_may_have_a_name_of_ours_and_nothing_to_read)
+{
+	char *argv[] = { "sh", "-c", "read x && exit 1; exit 4", NULL };
+	crew_process *p = crew_process_exec_with((.name = "reader", .stdin_fd = CREW_DEVNULL, .stdout_fd = CREW_DEVNULL), argv);
+
+	CHECK_STR(crew_process_name(p), "reader");
+	CHECK_EQ(end_of(p).exit_code, 4);
+	crew_process_close(p);
 }
 
 TEST(a_program_has_its_environment_and_folder)
