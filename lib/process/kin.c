@@ -258,7 +258,7 @@ int crew_set_start_method(enum crew_start start, bool force)
 {
 	int rc = 0;
 
-	if (start < CREW_START_DEFAULT || start > CREW_START_SPAWN)
+	if ((unsigned)start > CREW_START_SPAWN)
 		return -EINVAL;
 	pthread_mutex_lock(&kin.mutex);
 	if (kin.method != CREW_START_DEFAULT && !force)

@@ -374,6 +374,8 @@ CREW_TASK(int, ask_parent)
 		return 1;
 	if (crew_process_status(parent, &status) || status.state != CREW_PROCESS_RUNNING || crew_parent_fd() < 0)
 		return 2;
+	if (crew_process_close(parent) != parent)
+		return 4;
 	return strcmp(crew_process_name(parent), "MainProcess") ? 3 : 0;
 }
 
@@ -400,6 +402,10 @@ TEST_CHILD(active_children_are_those_that_have_not_ended)
 	CHECK_EQ(crew_process_join(q, CREW_FOREVER), 0);
 	CHECK_EQ(crew_children(found, 4), 1);
 	CHECK(found[0] == p);
+	found[0] = NULL;
+	CHECK_EQ(crew_children(found, 0), 1);
+	CHECK(!found[0]);
+	CHECK_EQ(crew_children(NULL, 4), 1);
 	crew_process_kill(p);
 	CHECK_EQ(crew_process_join(p, CREW_FOREVER), 0);
 	CHECK_EQ(crew_children(found, 4), 0);
@@ -507,15 +513,27 @@ CREW_TASK(int, start_one)
 	return -rc;
 }
 
+CREW_TASK(int, execute_one)
+{
+	char *argv[] = { "true", NULL };
+	crew_process *p = crew_process_exec(argv);
+	int rc = crew_process_join(p, CREW_FOREVER);
+
+	crew_process_close(p);
+	return -rc;
+}
+
 TEST_CHILD(a_daemonic_process_may_not_have_children)
 {
-	crew_process *p;
+	crew_process *p, *q;
 
 	NOT_FOR_THREADS("a daemonic thread may");
 	p = start_with((.daemon = true), start_one);
+	q = start_with((.daemon = true), execute_one);
 	CHECK(crew_process_daemon(p));
 	CHECK_EQ(end_of(p).exit_code, EPERM);
-	crew_process_close(p);
+	CHECK_EQ(end_of(q).exit_code, EPERM);
+	crew_process_close(p), crew_process_close(q);
 }
 
 TEST_CHILD(closing_a_daemonic_process_ends_it)

@@ -4,6 +4,7 @@
  * the calls that nothing else here needs.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -22,6 +23,11 @@ CREW_TASK(int, seven)
 CREW_TASK(int, add, (int, a), (int, b))
 {
 	return a + b;
+}
+static int seen;
+CREW_TASK(int *, point_at_it)
+{
+	return &seen;
 }
 CREW_TASK(long, span, (size_t, begin), (size_t, end))
 {
@@ -127,6 +133,7 @@ TEST(a_value_whose_owner_died_is_recovered)
 TEST(pipes_without_a_place_are_refused)
 {
 	crew_pipe end[2];
+	crew_bytes bytes;
 	crew_waitable thing;
 
 	CHECK_EQ(crew_pipe_make(NULL, 0), -EINVAL);
@@ -139,6 +146,9 @@ TEST(pipes_without_a_place_are_refused)
 	crew_pipe_drop(end[1]);
 	CHECK_EQ(crew_pipe_send_fd(end[0], 0, 0), CREW_EHANDLE);
 	CHECK_EQ(crew_pipe_recv_fd(end[0], 0), CREW_EHANDLE);
+	CHECK_EQ(crew_pipe_recv_bytes(end[0], &bytes, 0), CREW_EHANDLE);
+	CHECK_EQ(crew_pipe_next_size(end[0]), CREW_EHANDLE);
+	CHECK_EQ(crew_pipe_skip(end[0]), CREW_EHANDLE);
 }
 
 TEST(a_listener_is_readable_when_somebody_knocks)
@@ -188,6 +198,11 @@ TEST(a_thread_has_nothing_that_only_a_process_has)
 	check_refused(crew_thread_start_with((.cpus = "nowhere"), seven), -EINVAL);
 	check_refused(crew_process_start_thread(NULL, NULL, NULL, 0), CREW_ENOTASK);
 	check_refused(crew_process_start_thread(&add_crew_task, NULL, NULL, 0), -EINVAL);
+	check_refused(crew_process_start_thread(&seven_crew_task, NULL, &(struct crew_start_options){ .reserved_ = 1 }, sizeof(struct crew_start_options)),
+		      -EINVAL);
+	check_refused(crew_thread_start_with((.nice = 41), seven), -EINVAL);
+	check_refused(crew_thread_start_with((.stack_size = 1), seven), -EINVAL);
+	check_refused(crew_thread_start_with((.stack_size = 1, .daemon = true), seven), -EINVAL);
 }
 
 TEST(a_child_with_impossible_options_is_not_started)
@@ -201,6 +216,68 @@ TEST(a_child_with_impossible_options_is_not_started)
 	check_refused(crew_process_exec_with((.max_files = -1), ((char *[]){ "true", NULL })), -EINVAL);
 	check_refused(crew_process_start_program(NULL, NULL, 0), -EINVAL);
 	check_refused(crew_process_start_program((char *[]){ NULL }, NULL, 0), -EINVAL);
+	check_refused(crew_process_start(&seven_crew_task, NULL, &(struct crew_start_options){ .reserved_ = 1 }, sizeof(struct crew_start_options)),
+		      -EINVAL);
+	check_refused(crew_start_with((.stdout_fd = 100000), seven), -EBADF);
+	check_refused(crew_start(point_at_it), CREW_EPOINTER);
+}
+
+/* Of a later version, with something set that this one does not have. */
+TEST(a_program_with_unknown_options_is_not_executed)
+{
+	struct {
+		struct crew_exec_options known;
+		long unknown;
+	} later = { .unknown = 1 };
+
+	check_refused(crew_process_start_program((char *[]){ "true", NULL }, &later.known, sizeof later), -EINVAL);
+}
+
+TEST(half_a_task_is_not_started)
+{
+	crew_task empty = seven_crew_task, old = seven_crew_task;
+
+	empty.run = NULL;
+	old.size = sizeof old - 1;
+	check_refused(crew_process_start(&empty, NULL, NULL, 0), CREW_ENOTASK);
+	check_refused(crew_process_start(&old, NULL, NULL, 0), CREW_ENOTASK);
+	check_refused(crew_process_start_thread(&empty, NULL, NULL, 0), CREW_ENOTASK);
+	check_refused(crew_process_start_thread(&old, NULL, NULL, 0), CREW_ENOTASK);
+}
+
+/* Without parameters there is nothing to be passed. */
+TEST(a_task_without_parameters_needs_no_arguments)
+{
+	crew_process *p = crew_process_start(&seven_crew_task, NULL, NULL, 0), *thread = crew_process_start_thread(&seven_crew_task, NULL, NULL, 0);
+	int y = 0;
+
+	CHECK_EQ(crew_process_result(p, &y), 0);
+	CHECK_EQ(y, 7);
+	CHECK_EQ(crew_process_result(thread, &y), 0);
+	CHECK_EQ(y, 7);
+	crew_process_close(p), crew_process_close(thread);
+}
+
+TEST(a_result_needs_a_place_of_its_size)
+{
+	crew_process *p = crew_start(seven);
+	int y = 1;
+
+	CHECK_EQ(crew_process_take_result(p, NULL, sizeof y, CREW_TYPE_OF(int), CREW_FOREVER), CREW_ETYPE);
+	CHECK_EQ(crew_process_take_result(p, &y, sizeof y - 1, CREW_TYPE_OF(int), CREW_FOREVER), CREW_ETYPE);
+	CHECK_EQ(y, 1);
+	CHECK_EQ(crew_process_take_result(p, &y, sizeof y, CREW_TYPE_OF(int), CREW_FOREVER), 0);
+	CHECK_EQ(y, 7);
+	crew_process_close(p);
+}
+
+/* The runner has called it before. */
+TEST(crew_init_counts_once)
+{
+	CHECK_EQ(crew_init(-1, NULL), -EINVAL);
+	CHECK_EQ(crew_init(1, NULL), -EINVAL);
+	CHECK_EQ(crew_init(0, NULL), 0);
+	CHECK_EQ(crew_init(1, (char *[]){ "another", NULL }), 0);
 }
 
 TEST(what_is_no_child_is_ehandle)
@@ -226,6 +303,10 @@ TEST(signals_are_read_one_by_one)
 	CHECK_EQ(crew_signal_read(fd, 20000), SIGUSR2);
 	CHECK_EQ(close(fd), 0);
 	CHECK(crew_signal_read(fd, 0) < 0);
+	fd = open("/dev/null", O_RDONLY | O_CLOEXEC); /* there are no signals in it */
+	CHECK(fd >= 0);
+	CHECK_EQ(crew_signal_read(fd, 0), -EINVAL);
+	CHECK_EQ(close(fd), 0);
 	CHECK_EQ(crew_signal_fd(NULL, 1), -EINVAL);
 	CHECK_EQ(crew_signal_fd((int[]){ 1000 }, 1), -EINVAL);
 	CHECK_EQ(crew_signal_fd((int[]){ SIGKILL }, 1), -EINVAL); /* which nobody will ever read */
@@ -248,6 +329,7 @@ TEST(workers_with_impossible_options_are_not_started)
 	check_closed(crew_processes(.workers = 1, .spares = -1), -EINVAL);
 	check_closed(crew_processes(.workers = 1, .spares = 100000), -EINVAL);
 	check_closed(crew_processes(.workers = 1, .start = (enum crew_start)99), -EINVAL);
+	check_closed(crew_processes_open(&(struct crew_processes_options){ .reserved_ = 1 }, sizeof(struct crew_processes_options)), -EINVAL);
 	check_closed(crew_threads(.workers = 1, .nice = 41), -EINVAL);
 	check_closed(crew_threads(.workers = 1, .nice = -41), -EINVAL);
 }

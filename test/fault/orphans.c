@@ -339,6 +339,50 @@ TEST(the_end_of_a_detached_child_is_known)
 	}
 }
 
+/* The creator's end is seen; how it was is for its own creator. The creator has not given back what it started. */
+CREW_TASK(void, see_the_creator_end, (struct board *, b))
+{
+	crew_process *creator = crew_process_parent();
+	struct crew_status status;
+	int code;
+
+	b->pid = getpid();
+	set_step(1);
+	CHECK_EQ(crew_process_join(creator, CREW_FOREVER), 0);
+	CHECK(!crew_process_alive(creator));
+	CHECK_EQ(crew_process_status(creator, &status), 0);
+	CHECK(status.state == CREW_PROCESS_ENDED && status.lost);
+	CHECK_EQ(crew_process_exitcode(creator, &code), -ENODATA);
+	set_step(2);
+}
+
+TEST(a_detached_child_sees_its_creator_end)
+{
+	pid_t program;
+	int child;
+
+	open_board();
+	program = fork();
+	CHECK(program >= 0);
+	if (program == 0) {
+		crew_process *ended = crew_start_with((.start = CREW_START_FORK), give, 0);
+
+		crew_start_with((.start = CREW_START_FORK, .detach = true), see_the_creator_end, board);
+		await_step(1);
+		CHECK_EQ(crew_process_join(ended, CREW_FOREVER), 0);
+		await_step(3);
+		exit(0);
+	}
+	await_step(1);
+	child = watch_pid(board->pid);
+	CHECK_EQ(board->step, 1u);
+	set_step(3);
+	CHECK_EQ(ended_with(program), 0);
+	check_gone(child);
+	CHECK_EQ(board->step, 2u);
+	close_board();
+}
+
 /* ---- the creator ends ---- */
 
 /* Its exit waits for children that are no daemons, and ends those that are. */
