@@ -93,10 +93,8 @@ static struct pipe_end **find(crew_handle handle)
 	return at;
 }
 
-static struct pipe_end *end_free(struct pipe_end *e)
+static void end_free(struct pipe_end *e)
 {
-	if (!e)
-		return NULL;
 	if (socket_is(e->fd, e->ino))
 		close(e->fd);
 	pthread_mutex_destroy(&e->sending);
@@ -104,7 +102,6 @@ static struct pipe_end *end_free(struct pipe_end *e)
 	crew__parcel_drop(&e->waiting);
 	free(e->body);
 	free(e);
-	return NULL;
 }
 
 int crew__fd_lift(int fd)

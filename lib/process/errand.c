@@ -82,9 +82,9 @@ static void free_extent(struct arena *arena, struct extent *extent)
 /* Where a worker can read n bytes. False: there is no memory. */
 static bool put_bytes(struct process_executor *p, struct extent *extent, const void *bytes, size_t n)
 {
-	if (crew__arena_alloc(&p->in, n ? n : 1, &extent->offset))
+	if (crew__arena_alloc(&p->in, n, &extent->offset))
 		return false;
-	extent->size = n ? n : 1;
+	extent->size = n;
 	memcpy(p->ring.in + extent->offset, bytes, n);
 	return true;
 }

@@ -85,7 +85,7 @@ int crew__letter_write(int fd, const crew_task *task, const void *arguments)
 		rc = crew__packed_size(task, arguments, NULL, &size);
 	if (rc)
 		return rc;
-	run = malloc(size ? size : 1);
+	run = malloc(size); /* of arguments, which are something always */
 	if (!run)
 		return -ENOMEM;
 	crew__pack(task, arguments, NULL, run);

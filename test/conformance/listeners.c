@@ -233,6 +233,48 @@ TEST(silent_and_senseless_strangers_hold_up_nobody)
 	crew_listener_close(l);
 }
 
+/* There are places for 64, and they hear who waits for one when others have gone. */
+TEST(silent_strangers_may_take_every_place)
+{
+	crew_listener *l = listen_at("tcp:127.0.0.1:0", key());
+	struct client c;
+	crew_pipe p;
+	int fd[70];
+
+	for (int i = 0; i < 70; i++)
+		fd[i] = stranger(l);
+	CHECK_EQ(crew_handle_error(crew_listener_accept(l, 20)), -ETIMEDOUT);
+	for (int i = 0; i < 70; i++)
+		close(fd[i]);
+	start_client(&c, l, key());
+	p = crew_listener_accept(l, CREW_FOREVER);
+	CHECK_EQ(crew_handle_error(p), 0);
+	crew_pipe_drop(p);
+	pthread_join(c.thread, NULL);
+	crew_listener_close(l);
+}
+
+/* As many knock as the kernel lets wait, and nobody looks. */
+TEST(a_client_waits_for_a_place_before_the_door_as_long_as_it_may)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	crew_listener *l = listen_at(NULL, key());
+	int fd[300], n = 0;
+
+	snprintf(at.sun_path, sizeof at.sun_path, "%s", crew_listener_address(l) + 5);
+	do {
+		CHECK(n < 300);
+		fd[n] = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		CHECK(fd[n] >= 0);
+	} while (connect(fd[n++], (struct sockaddr *)&at, sizeof at) == 0);
+	CHECK_EQ(errno, EAGAIN);
+	CHECK_EQ(crew_handle_error(crew_connect(crew_listener_address(l), key(), 0)), -ETIMEDOUT);
+	CHECK_EQ(crew_handle_error(crew_connect(crew_listener_address(l), key(), 20)), -ETIMEDOUT);
+	while (n > 0)
+		close(fd[--n]);
+	crew_listener_close(l);
+}
+
 /* Their time is over after 5 s, and they are gone. */
 TEST(a_silent_stranger_is_shown_the_door)
 {

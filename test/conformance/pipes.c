@@ -128,6 +128,11 @@ TEST(an_empty_message_needs_no_buffer)
 	CHECK_EQ(crew_pipe_make(end, 0), 0);
 	CHECK_EQ(crew_pipe_send(end[0], NULL, 0, 0), 0);
 	CHECK_EQ(crew_pipe_recv(end[1], NULL, 0, 0), 0);
+	CHECK_EQ(crew_pipe_send(end[0], NULL, 0, 0), 0);
+	CHECK_EQ(crew_pipe_next_size(end[1]), 0);
+	CHECK_EQ(crew_pipe_next_size(end[1]), 0);
+	CHECK_EQ(crew_pipe_skip(end[1]), 0);
+	CHECK_EQ(crew_pipe_skip(end[1]), -EAGAIN);
 	crew_pipe_drop(end[0]);
 	crew_pipe_drop(end[1]);
 }
@@ -512,6 +517,36 @@ TEST(pipes_queues_futures_and_descriptors_can_be_waited_for_together)
 	crew_executor_close(ex);
 }
 
+TEST(several_futures_can_be_waited_for)
+{
+	crew_future *f[2] = { crew_future_new(CREW_TYPE_OF(int)), crew_future_new(CREW_TYPE_OF(int)) };
+	crew_waitable w[2] = { crew_on_future(f[0]), crew_on_future(f[1]) };
+	int x = 1;
+
+	CHECK_EQ(crew_wait_ready(w, 2, 1), 0);
+	CHECK_EQ(crew_future_set_result(f[1], &x, CREW_TYPE_OF(int)), 0);
+	CHECK_EQ(crew_wait_ready(w, 2, CREW_FOREVER), 1);
+	CHECK(!w[0].ready && w[1].ready);
+	crew_future_free(f[0]);
+	crew_future_free(f[1]);
+}
+
+/* Whoever drops an end with something unread in it takes nothing of what it has sent along. */
+TEST(what_was_sent_before_the_end_is_received)
+{
+	crew_pipe end[2];
+	char c = 0;
+
+	CHECK_EQ(crew_pipe_make(end, 0), 0);
+	CHECK_EQ(crew_pipe_send(end[0], "unread", 6, 0), 0);
+	CHECK_EQ(crew_pipe_send(end[1], "x", 1, 0), 0);
+	crew_pipe_drop(end[1]);
+	CHECK_EQ(crew_pipe_recv(end[0], &c, 1, CREW_FOREVER), 1);
+	CHECK_EQ(c, 'x');
+	CHECK_EQ(crew_pipe_recv(end[0], &c, 1, CREW_FOREVER), CREW_ECLOSED);
+	crew_pipe_drop(end[0]);
+}
+
 TEST(what_is_no_pipe_is_refused)
 {
 	crew_pipe none = { { 0, 0 } }, end[2];
@@ -548,6 +583,10 @@ TEST(what_is_wrong_with_a_thing_makes_it_ready)
 	things[0] = crew_on_pipe(end[0]);
 	things[1] = crew_on_future((crew_future *)(void *)nothing);
 	things[2] = crew_on_future(f);
+	CHECK_EQ(crew_wait_ready(things, 3, CREW_FOREVER), 2);
+	CHECK(things[0].ready && things[1].ready && !things[2].ready);
+	things[0] = crew_on_queue((crew_queue){ { 0, 0 } });
+	things[1] = crew_on_future(NULL);
 	CHECK_EQ(crew_wait_ready(things, 3, CREW_FOREVER), 2);
 	CHECK(things[0].ready && things[1].ready && !things[2].ready);
 	CHECK_EQ(crew_wait_ready(&none, 1, CREW_FOREVER), -EINVAL);

@@ -45,6 +45,29 @@ TEST_CHILD(pointers_go_where_memory_goes)
 	crew_process_close(p);
 }
 
+CREW_TASK(const char *, no_string)
+{
+	return NULL;
+}
+
+CREW_TASK(crew_bytes, no_bytes)
+{
+	return crew_bytes_make(NULL, 0);
+}
+
+TEST_CHILD(nothing_comes_back_as_nothing)
+{
+	crew_process *p = start(no_string), *q = start(no_bytes);
+	const char *text = "text";
+	crew_bytes bytes = crew_bytes_str("bytes");
+
+	CHECK_EQ(crew_process_result(p, &text), 0);
+	CHECK(!text);
+	CHECK_EQ(crew_process_result(q, &bytes), 0);
+	CHECK(!bytes.data && bytes.len == 0);
+	crew_process_close(p), crew_process_close(q);
+}
+
 static int global = 1;
 
 CREW_TASK(int, change_global)
