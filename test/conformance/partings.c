@@ -67,9 +67,9 @@ TEST_CHILD(a_fork_by_hand_has_no_parent)
 /* ---- ends ---- */
 
 /* As exit() in a thread of a program does. */
-CREW_TASK(void, have_a_thread_exit, (int, status))
+CREW_TASK(void, have_a_thread_exit, (int, status), (bool, daemon))
 {
-	crew_thread_start(pass_to_exit, status);
+	crew_thread_start_with((.daemon = daemon), pass_to_exit, status);
 	for (;;)
 		pause();
 }
@@ -81,9 +81,11 @@ TEST_CHILD(exit_in_a_thread_of_it_is_its_status)
 	NOT_FOR_THREADS("exit would end us all");
 	if (TEST_TSAN)
 		SKIP("it takes locks that were initialised anew after a fork for locked");
-	p = start(have_a_thread_exit, 5);
-	CHECK_EQ(end_of(p).exit_code, 5);
-	crew_process_close(p);
+	for (int i = 0; i < 2; i++) {
+		p = start(have_a_thread_exit, 5 + i, i);
+		CHECK_EQ(end_of(p).exit_code, 5 + i);
+		crew_process_close(p);
+	}
 }
 
 /* A process that the task forks by hand has its exit handlers, and nothing to say for it. */
@@ -151,9 +153,12 @@ TEST(a_detached_program_goes_on_when_it_is_given_back)
 	CHECK(crew_process_close(p) == NULL);
 	CHECK_EQ(crew_children(NULL, 0), 0);
 	CHECK_EQ(kill(pid, 0), 0);
+	p = crew_process_exec_with((.detach = true, .stdin_fd = fds[0]), argv); /* this one ends before */
 	close(fds[1]);
 	CHECK_EQ(poll(&end, 1, -1), 1);
 	close(end.fd);
+	CHECK_EQ(crew_process_join(p, CREW_FOREVER), 0);
+	CHECK(crew_process_close(p) == NULL);
 	CHECK_EQ(crew_children(NULL, 0), 0);
 	CHECK_EQ(waitpid(pid, NULL, WNOHANG), -1);
 	CHECK_EQ(errno, ECHILD);

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -65,6 +66,35 @@ TEST_CHILD(nothing_comes_back_as_nothing)
 	CHECK(!text);
 	CHECK_EQ(crew_process_result(q, &bytes), 0);
 	CHECK(!bytes.data && bytes.len == 0);
+	crew_process_close(p), crew_process_close(q);
+}
+
+static int raw_reverse(crew_call *call)
+{
+	crew_bytes in = crew_call_args(call);
+	char out[64];
+
+	if (in.len > sizeof out)
+		return crew_call_raise(call, E2BIG, "%zu bytes", in.len);
+	for (size_t i = 0; i < in.len; i++)
+		out[i] = ((const char *)in.data)[in.len - 1 - i];
+	return crew_call_return(call, out, in.len);
+}
+CREW_RAW_TASK(reverse, raw_reverse);
+
+TEST_CHILD(a_raw_task_may_be_a_child)
+{
+	static const char large[100];
+	crew_process *p = start(reverse, crew_bytes_str("stressed")), *q = start(reverse, crew_bytes_make(large, sizeof large));
+	crew_bytes y = { NULL, 0 };
+
+	CHECK_EQ(crew_process_result(p, &y), 0);
+	CHECK_EQ(y.len, 8);
+	CHECK(memcmp(y.data, "desserts", 8) == 0);
+	CHECK_EQ(crew_process_result(q, &y), CREW_ERAISED);
+	CHECK_EQ(crew_process_error(q)->code, E2BIG);
+	CHECK_STR(crew_process_error(q)->message, "100 bytes");
+	CHECK_EQ(end_of(q).exit_code, 1);
 	crew_process_close(p), crew_process_close(q);
 }
 
