@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * connections.c: both ends of a connection to another program, and what may come over it that no library has sent: pieces, nonsense, half a message, a reset, an
- * answer of somebody who does not know the key. The limits of such messages.
+ * answer of somebody who does not know the key. The limits of such messages; and what a program that has closed its stdin finds in its place: nothing.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -159,6 +159,27 @@ TEST(no_socket_takes_the_place_of_stdio)
 		CHECK_EQ(fcntl(STDIN_FILENO, F_GETFD), -1);
 		crew_listener_close(l);
 	}
+}
+
+/* A program that has closed its standard input finds nothing of ours there. */
+TEST(a_descriptor_that_comes_takes_no_place_of_stdio)
+{
+	int kept = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3), fd;
+	crew_pipe end[2];
+
+	CHECK_EQ(crew_pipe_make(end, 0), 0);
+	CHECK_EQ(crew_pipe_send_fd(end[0], STDOUT_FILENO, 0), 0);
+	close(STDIN_FILENO);
+	fd = crew_pipe_recv_fd(end[1], 0);
+	CHECK_GE(fd, 3);
+	CHECK_EQ(fcntl(STDIN_FILENO, F_GETFD), -1);
+	if (kept >= 0) {
+		CHECK_EQ(dup2(kept, STDIN_FILENO), STDIN_FILENO);
+		close(kept);
+	}
+	close(fd);
+	crew_pipe_drop(end[0]);
+	crew_pipe_drop(end[1]);
 }
 
 /* ---- what comes ---- */

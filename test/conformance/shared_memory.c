@@ -199,6 +199,28 @@ TEST_EACH(a_result_may_lie_in_any_block_of_the_arguments, ex)
 	crew_shared_free(ex, a);
 }
 
+/* The bytes need not be the first argument. */
+CREW_TASK(crew_bytes, rest_of, (int, from), (crew_bytes, at))
+{
+	return crew_bytes_make((char *)at.data + from, at.len - (size_t)from);
+}
+
+TEST_EACH(a_result_may_lie_in_a_later_argument, ex)
+{
+	crew_bytes at = crew_shared_alloc(ex, 5000), y = { NULL, 0 };
+	crew_future *f;
+
+	CHECK(at.data != NULL);
+	memset(at.data, 'a', 2000);
+	memset((char *)at.data + 2000, 'b', 3000);
+	f = crew_submit(ex, rest_of, 2000, at);
+	CHECK_EQ(crew_result(f, &y), 0);
+	CHECK_EQ(y.len, 3000);
+	CHECK(((char *)y.data)[0] == 'b' && ((char *)y.data)[2999] == 'b');
+	crew_future_free(f);
+	crew_shared_free(ex, at);
+}
+
 /* What is no block of this executor is not given back, and what was given back is so once, though a task still has it. */
 TEST_EACH(only_blocks_are_given_back_and_once, ex)
 {

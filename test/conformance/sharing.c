@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gate.h"
 #include "kinds.h"
 
 static crew_future *promise_of_int(void)
@@ -176,6 +177,62 @@ TEST_EACH(a_task_waits_for_a_task_of_another_executor, ex)
 		CHECK_EQ(crew_result(t, &y), 0);
 		CHECK_EQ(y, 42);
 	}
+}
+
+/* Its value is whatever the task returns, and nobody else's to give. */
+struct wide {
+	long v[9];
+};
+CREW_TASK(const char *, words, (crew_bytes, gate), (int, n))
+{
+	crew_bytes text = crew_result_printf("%d words", n);
+
+	gate_pass(gate.data);
+	return n ? text.data : NULL;
+}
+CREW_TASK(crew_bytes, bees, (crew_bytes, gate), (int, n))
+{
+	crew_bytes out = crew_result_alloc((size_t)n);
+
+	memset(out.data, 'b', out.len);
+	gate_pass(gate.data);
+	return out;
+}
+CREW_TASK(struct wide, widen, (crew_bytes, gate), (long, v))
+{
+	gate_pass(gate.data);
+	return (struct wide){ { v, v, v, v, v, v, v, v, v } };
+}
+
+TEST_EACH(values_of_every_class_travel_with_the_future_of_a_submit, ex)
+{
+	crew_future *f[4], *other[4];
+	struct wide wide = { { 0 } };
+	const char *text = NULL;
+	crew_bytes bytes;
+	GATE (g, ex);
+
+	f[0] = crew_submit(ex, words, g.bytes, 3);
+	f[1] = crew_submit(ex, bees, g.bytes, 100000);
+	f[2] = crew_submit(ex, widen, g.bytes, 7);
+	f[3] = crew_submit(ex, words, g.bytes, 0);
+	for (int i = 0; i < 4; i++) {
+		other[i] = crew_promise_future(crew_future_share(f[i]));
+		CHECK_EQ(crew_future_set_error(other[i], 5, "mine"), CREW_EHANDLE);
+		CHECK_EQ(crew_future_set_running(other[i]), CREW_EHANDLE);
+	}
+	gate_open(g.at);
+	CHECK_EQ(crew_result(other[0], &text), 0);
+	CHECK_STR(text, "3 words");
+	CHECK_EQ(crew_result(other[1], &bytes), 0);
+	CHECK_EQ(bytes.len, 100000u);
+	CHECK_EQ(((char *)bytes.data)[99999], 'b');
+	CHECK_EQ(crew_result(other[2], &wide), 0);
+	CHECK_EQ(wide.v[8], 7);
+	CHECK_EQ(crew_result(other[3], &text), 0);
+	CHECK(!text);
+	for (int i = 0; i < 4; i++)
+		crew_future_free(other[i]);
 }
 
 static void add_to(crew_future *f, void *arg)
