@@ -16,7 +16,7 @@
 
 #include "interleaving/search.h"
 
-#define HANG_SECONDS 1 /* of processor time, for a thousand schedules */
+enum { HANG_SECONDS = 1 /* of processor time */, HANG_SCHEDULES = 64 /* that it is for */ };
 
 enum { EXIT_WELL = 0, EXIT_FOUND = 3, EXIT_UNREACHED = 4, EXIT_UNFIT = 5, EXIT_IMPOSSIBLE = 77 };
 
@@ -95,7 +95,7 @@ static bool search_within_bound(void)
 	while (more) {
 		if (scenario->schedules && schedules >= (long)test_scaled((size_t)scenario->schedules))
 			return false;
-		if (schedules % 1024 == 0)
+		if (schedules % HANG_SCHEDULES == 0)
 			setitimer(ITIMER_VIRTUAL, &hang, NULL);
 		schedules++;
 		schedule_run(scenario, bound);
