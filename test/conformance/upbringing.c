@@ -277,18 +277,25 @@ TEST_CHILD(a_limit_above_the_creators_is_the_creators)
 	crew_process_close(p);
 }
 
-CREW_TASK(int, only_cpu_0)
+CREW_TASK(int, is_only_on, (int, cpu))
 {
 	cpu_set_t set;
 
-	return sched_getaffinity(0, sizeof set, &set) == 0 && CPU_ISSET(0, &set) && CPU_COUNT(&set) == 1;
+	return sched_getaffinity(0, sizeof set, &set) == 0 && CPU_ISSET(cpu, &set) && CPU_COUNT(&set) == 1;
 }
 
 TEST_CHILD(a_child_runs_on_the_cpus_it_is_given)
 {
-	crew_process *p = start_with((.cpus = "0"), only_cpu_0);
-	int y = 0;
+	crew_process *p;
+	char cpus[16];
+	cpu_set_t ours;
+	int y = 0, cpu = 0;
 
+	CHECK_EQ(sched_getaffinity(0, sizeof ours, &ours), 0);
+	while (!CPU_ISSET(cpu, &ours))
+		cpu++;
+	snprintf(cpus, sizeof cpus, "%d", cpu);
+	p = start_with((.cpus = cpus), is_only_on, cpu);
 	CHECK_EQ(crew_process_result(p, &y), 0);
 	CHECK_EQ(y, 1);
 	crew_process_close(p);
