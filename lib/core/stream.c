@@ -31,7 +31,8 @@ struct crew_stream {
 	void (*feed)(void);
 	void *state;
 	struct crew_imap_options options;
-	int broken;	    /* the stream could not be opened: every next answers this once */
+	int broken;	    /* it could not be opened, or cannot go on: told once, after what is on its way */
+	int late;	    /* an item that failed when no place was free for it: its code */
 	bool ended;	    /* feed said so */
 	crew_error error;   /* of the last item */
 	size_t window;	    /* places */
@@ -125,21 +126,18 @@ static void send_chunk(struct crew_stream *s)
 
 static void fill_chunk(struct crew_stream *s)
 {
-	int rc = crew__chunk_begin(&s->chunk, s->ex, s->task);
+	int rc = 0;
 
-	while (rc == 0 && s->chunk.count < s->options.chunk) {
+	s->broken = crew__chunk_begin(&s->chunk, s->ex, s->task);
+	while (!s->broken && rc == 0 && s->chunk.count < s->options.chunk) {
 		rc = fetch(s);
 		if (rc <= 0)
 			break;
 		rc = crew__chunk_add(&s->chunk, s->arguments);
 	}
 	send_chunk(s);
-	if (rc < 0) {
-		if (s->tail - s->head < s->window)
-			put(s, NULL, rc, 1);
-		else
-			s->broken = rc; /* told after what is on its way */
-	}
+	if (rc < 0)
+		s->late = rc;
 }
 
 static void fill_one(struct crew_stream *s)
@@ -155,10 +153,14 @@ static void fill_one(struct crew_stream *s)
 static void fill(struct crew_stream *s)
 {
 	while (!s->ended && s->tail - s->head < s->window && !s->broken) {
-		if (s->options.chunk > 1)
+		if (s->late) {
+			put(s, NULL, s->late, 1);
+			s->late = 0;
+		} else if (s->options.chunk > 1) {
 			fill_chunk(s);
-		else
+		} else {
 			fill_one(s);
+		}
 	}
 }
 
@@ -223,14 +225,15 @@ static void open_chunk(struct crew_stream *s, crew_future *f, uint32_t count)
 
 static int take_from_chunk(struct crew_stream *s, void *y, size_t size, int type)
 {
+	bool fits = type == s->task->result && size >= CREW_TYPE_SIZE(type);
 	int rc;
 
-	if (type != s->task->result || size < CREW_TYPE_SIZE(type))
-		rc = failed_with(s, CREW_ETYPE);
-	else if (s->chunk_error.code)
+	if (s->chunk_error.code)
 		s->error = s->chunk_error, rc = s->error.code;
 	else
-		rc = crew__chunk_next(&s->answer, y, &s->error);
+		rc = crew__chunk_next(&s->answer, fits ? y : NULL, &s->error);
+	if (rc == 0 && !fits)
+		rc = failed_with(s, CREW_ETYPE); /* it is lost, as one that is alone in its task: the next is the next */
 	if (--s->items_left == 0)
 		s->open = crew_future_free(s->open);
 	if (rc == 0)
@@ -266,7 +269,7 @@ int crew_stream_next_within(crew_stream *s, void *y, size_t size, int type, int 
 		rc = s->broken;
 		if (s != &no_memory_stream) {
 			s->broken = 0;
-			s->ended = s->ended || rc;
+			s->ended = true;
 		}
 		if (rc && s->task)
 			failed_with(s, rc);

@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "gate.h"
@@ -277,4 +279,177 @@ TEST_EACH(two_streams_share_an_executor, ex)
 	}
 	crew_stream_close(t);
 	crew_stream_close(s);
+}
+
+/* The same with several items to a task: those that fail, those that feed could not make, wherever in a chunk, and those after them. */
+static int feed_odd_gaps(void *state, CREW_ARGS(twice) *args)
+{
+	struct counter *c = state;
+
+	args->n = c->next++;
+	return args->n >= c->end ? 0 : args->n % 4 == 3 ? -EBADF : 1;
+}
+TEST_EACH(chunks_change_nothing_for_items_that_fail, ex)
+{
+	static const size_t windows[] = { 1, 6, 100 };
+	int y = -1;
+
+	for (size_t chunk = 2; chunk <= 6; chunk += 2)
+		for (int w = 0; w < 3; w++) {
+			struct counter c = { 0, 50, { NULL, 0 } }, d = { 0, 21, { NULL, 0 } };
+			crew_stream *s = crew_imap(ex, sevens_fail, feed_sevens, &c, .chunk = chunk, .window = windows[w]);
+			crew_stream *t = crew_imap(ex, twice, feed_odd_gaps, &d, .chunk = chunk, .window = windows[w]);
+
+			for (int i = 0; i < 50; i++) {
+				CHECK_EQ(crew_next(s, &y), i % 7 ? 1 : -1000 - i);
+				CHECK_EQ(crew_stream_error(s)->code, i % 7 ? 0 : 1000 + i);
+			}
+			for (int i = 0; i < 21; i++) {
+				CHECK_EQ(crew_next(t, &y), i % 4 == 3 ? -EBADF : 1);
+				CHECK(i % 4 == 3 || y == 2 * i);
+			}
+			CHECK_EQ(crew_next(s, &y), 0);
+			CHECK_EQ(crew_next(t, &y), 0);
+			crew_stream_close(s);
+			crew_stream_close(t);
+		}
+}
+
+/* What can never be sent ends the stream, once. */
+TEST_EACH(a_stream_that_cannot_go_on_ends, ex)
+{
+	struct counter c = { 0, 5, { NULL, 0 } };
+	crew_task *copy = malloc(sizeof *copy);
+	crew_stream *s;
+	int y = 0, rc;
+
+	memcpy(copy, CREW_TASK_OF(twice), sizeof *copy);
+	s = crew_stream_open(ex, copy, (void (*)(void))feed_twice, &c, &(struct crew_imap_options){ .chunk = 3 }, sizeof(struct crew_imap_options));
+	rc = crew_next(s, &y);
+	CHECK_EQ(rc, CREW_ENOTASK); /* a chunk says which task it is of by its name, on every executor */
+	CHECK_EQ(crew_stream_error(s)->code, CREW_ENOTASK);
+	CHECK_EQ(crew_next(s, &y), 0);
+	CHECK_EQ(crew_next(s, &y), 0);
+	crew_stream_close(s);
+	free(copy);
+}
+
+/* Items too large to be sent fail, and others do not. */
+CREW_TASK(size_t, measure, (crew_bytes, in))
+{
+	return in.len;
+}
+static int feed_too_much(void *state, CREW_ARGS(measure) *args)
+{
+	struct counter *c = state;
+
+	args->in = (crew_bytes){ c, c->next == 1 ? SIZE_MAX : c->next == 3 ? SIZE_MAX / 4 : sizeof *c };
+	return c->next++ < c->end;
+}
+TEST_EACH(an_item_too_large_for_memory_fails_alone, ex)
+{
+	struct counter c = { 0, 5, { NULL, 0 } };
+	crew_stream *s = crew_imap(ex, measure, feed_too_much, &c, .chunk = 2);
+	size_t y;
+
+	for (int i = 0; i < 5; i++) {
+		CHECK_EQ(crew_next(s, &y), i == 1 ? -E2BIG : i == 3 ? -ENOMEM : 1);
+		CHECK(i == 1 || i == 3 || y == sizeof c);
+	}
+	CHECK_EQ(crew_next(s, &y), 0);
+	crew_stream_close(s);
+}
+
+/* Cancelled with all that waits, or lost with a worker: each of its items is told. */
+CREW_TASK(int, dies_at, (int, n))
+{
+	if (n == 2)
+		raise(SIGKILL);
+	return n;
+}
+static int feed_dies(void *state, CREW_ARGS(dies_at) *args)
+{
+	struct counter *c = state;
+
+	args->n = c->next;
+	return c->next++ < c->end;
+}
+TEST_EACH(the_items_of_a_chunk_that_is_lost_are_told, ex)
+{
+	struct counter c = { 0, 4, { NULL, 0 } }, d = { 0, 6, { NULL, 0 } };
+	GATE (g, ex);
+	crew_stream *s;
+	int y;
+
+	NOT_WHERE(IMMEDIATE, "nothing waits");
+	gate_occupy(&g);
+	s = crew_imap(ex, twice, feed_twice, &c, .chunk = 2);
+	CHECK_EQ(crew_next_within(s, &y, 0), -ETIMEDOUT);
+	CHECK_EQ(crew_executor_cancel(ex, "not now"), 2);
+	for (int i = 0; i < 4; i++) {
+		CHECK_EQ(crew_next(s, &y), -ECANCELED);
+		CHECK_EQ(crew_stream_error(s)->code, -ECANCELED);
+	}
+	CHECK_EQ(crew_next(s, &y), 0);
+	crew_stream_close(s);
+	gate_open(g.at);
+	if (!(kind->traits & SEPARATE))
+		return; /* a thread that dies is a program that dies */
+	s = crew_imap(ex, dies_at, feed_dies, &d, .chunk = 2);
+	for (int i = 0; i < 6; i++)
+		CHECK_EQ(crew_next(s, &y), i / 2 == 1 ? CREW_EWORKER : 1);
+	CHECK_EQ(crew_next(s, &y), 0);
+	crew_stream_close(s);
+}
+
+/* The type and the size are asked of each item, of a chunk as well; what goes nowhere is lost. */
+TEST_EACH(an_item_of_a_chunk_is_checked_as_any, ex)
+{
+	struct counter c = { 0, 5, { NULL, 0 } }, t = { 0, 2, { NULL, 0 } };
+	crew_stream *s = crew_imap(ex, twice, feed_twice, &c, .chunk = 5), *u = crew_imap(ex, upper, feed_text, &t, .chunk = 2);
+	double d = 1.5;
+	int y = 0;
+
+	CHECK_EQ(crew_next(s, &d), CREW_ETYPE);
+	CHECK_EQ(crew_stream_next(s, &y, 2, CREW_TYPE_OF(int)), CREW_ETYPE);
+	CHECK_EQ(crew_stream_next(s, NULL, sizeof y, CREW_TYPE_OF(int)), 1);
+	CHECK(crew_next(s, &y) == 1 && y == 6);
+	CHECK_EQ(crew_stream_next(u, NULL, sizeof(crew_bytes), CREW_TYPE_OF(crew_bytes)), 1);
+	crew_stream_close(s);
+	crew_stream_close(u);
+}
+
+/* More workers, more items on their way. */
+TEST(a_stream_over_many_workers_has_a_wider_window)
+{
+	struct counter c = { 0, INT_MAX, { NULL, 0 } };
+	int y;
+
+	CREW_SCOPE (ex, crew_threads(20)) {
+		crew_stream *s = crew_imap(ex, twice, feed_twice, &c);
+
+		CHECK_EQ(crew_next(s, &y), 1);
+		CHECK_EQ(c.next, 80);
+		crew_stream_close(s);
+	}
+}
+
+/* An item that was never a task arrives at once, in its order or without any. */
+TEST_EACH(an_item_that_feed_could_not_make_is_there_at_once, ex)
+{
+	for (int unordered = 0; unordered < 2; unordered++) {
+		struct counter c = { 0, 6, { NULL, 0 } };
+		crew_stream *s = crew_imap(ex, twice, feed_with_gaps, &c, .unordered = unordered);
+		int y, bad = 0;
+
+		for (int i = 0; i < 6; i++) {
+			int rc = crew_next_within(s, &y, 20000);
+
+			bad += rc == -EBADF;
+			CHECK(rc == 1 || rc == -EBADF);
+		}
+		CHECK_EQ(bad, 1);
+		CHECK_EQ(crew_next_within(s, &y, 20000), 0);
+		crew_stream_close(s);
+	}
 }
