@@ -52,7 +52,7 @@ struct job {
 
 static struct job *job_new(crew_pool *pool, const crew_task *task, int type, const struct crew_pool_call *call, size_t parts)
 {
-	struct job *job = parts > (SIZE_MAX / 2 - sizeof *job) / sizeof job->parts[0] ? NULL : calloc(1, sizeof *job + parts * sizeof job->parts[0]);
+	struct job *job = calloc(1, sizeof *job + parts * sizeof job->parts[0]); /* fewer than 2^32 */
 
 	if (!job)
 		return NULL;
@@ -145,10 +145,9 @@ static void tell_when_done(crew_future *f, crew_done_fn *fn, void *arg)
 
 static crew_future *failed(crew_pool *pool, int code)
 {
-	crew_future *f = pool->promises ? crew__promise_in(pool->promises, 0) : crew_executor_submit(NULL, NULL, NULL, NULL, 0);
+	crew_future *f = crew__promise_in(pool->promises, 0);
 
-	if (pool->promises)
-		crew_future_set_error(f, code, "%s", crew_strerror(code));
+	crew_future_set_error(f, code, "%s", crew_strerror(code));
 	return f;
 }
 
@@ -159,9 +158,12 @@ crew_future *crew_pool_submit(crew_pool *pool, const crew_task *task, const void
 	crew_future *promise;
 	int rc = crew__options(&call, sizeof call, options, size);
 
-	if (rc || !pool || !task || !pool->promises || (!call.callback && !call.error_callback))
-		return rc || !pool ? crew_executor_submit(NULL, task, arguments, NULL, 0) :
-				     crew_executor_submit(crew_pool_executor(pool), task, arguments, NULL, 0);
+	if (!pool || !pool->promises)
+		return crew_executor_submit(NULL, task, arguments, NULL, 0);
+	if (rc)
+		return failed(pool, rc);
+	if (!task || (!call.callback && !call.error_callback))
+		return crew_executor_submit(pool->ex, task, arguments, NULL, 0);
 	job = job_new(pool, task, task->result, &call, 0);
 	if (!job)
 		return failed(pool, -ENOMEM);
@@ -415,8 +417,7 @@ int crew_pool_join(crew_pool *pool, int ms)
 		return -EINVAL;
 	if (crew__inside(pool->ex))
 		return -EDEADLK;
-	rc = crew_executor_shutdown(pool->ex, 0, ms);
-	return rc < 0 ? rc : rc ? -ETIMEDOUT : await_jobs(pool, deadline);
+	return crew_executor_shutdown(pool->ex, 0, ms) ? -ETIMEDOUT : await_jobs(pool, deadline); /* what it refuses was refused above */
 }
 
 crew_pool *crew_pool_close(crew_pool *pool)
