@@ -107,7 +107,7 @@ CREW_API crew_executor *crew_task_executor(void);
  */
 CREW_API crew_bytes crew_result_alloc(size_t n);
 CREW_API crew_bytes crew_result_copy(const void *data, size_t n);
-CREW_API crew_bytes crew_result_printf(const char *format, ...) CREW_PRINTF(1, 2);
+CREW_API crew_bytes crew_result_printf(const char *format, ...) CREW_PRINTF(1, 2); /* also -EILSEQ, -EOVERFLOW: it cannot be printed */
 CREW_API crew_bytes crew_result_resize(crew_bytes bytes, size_t n);
 
 /* The descriptor of a task, for tables and for C++: crew_executor_submit(ex, CREW_TASK_OF(T), …). */

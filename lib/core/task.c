@@ -277,8 +277,10 @@ crew_bytes crew_result_printf(const char *format, ...)
 	va_start(list, format);
 	n = vsnprintf(NULL, 0, format, list);
 	va_end(list);
-	if (n < 0)
-		return out_of_memory();
+	if (n < 0) {
+		crew_raise_at(-errno, NULL, 0, "the result cannot be printed");
+		return (crew_bytes){ NULL, 0 };
+	}
 	bytes = crew_result_alloc((size_t)n + 1); /* the 0 is there for those who print, and not counted */
 	if (!bytes.data)
 		return bytes;

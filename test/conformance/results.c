@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <wchar.h>
 
 #include "gate.h"
 #include "kinds.h"
@@ -443,4 +444,103 @@ TEST_EACH(several_threads_wait_for_one_future, ex)
 		CHECK_EQ(readers[i].code, 0);
 		CHECK_EQ(readers[i].y, 11);
 	}
+}
+
+/* A string, or bytes, that are none are taken as none. */
+CREW_TASK(const char *, no_text)
+{
+	return NULL;
+}
+TEST_EACH(what_is_none_is_taken_as_none, ex)
+{
+	crew_bytes bytes = crew_bytes_make("x", 1);
+	const char *text = "x";
+
+	CHECK_EQ(crew_run(ex, &text, no_text), 0);
+	CHECK_EQ(text, NULL);
+	CHECK_EQ(crew_run(ex, &bytes, no_bytes), 0);
+	CHECK(bytes.data == NULL && bytes.len == 0);
+	CHECK_EQ(crew_bytes_str(NULL).len, 0u);
+}
+
+/* A place that is too small for what is taken there. */
+TEST_EACH(a_take_into_too_little_is_etype, ex)
+{
+	crew_future *f = crew_submit(ex, echo_double, 2.0);
+	double y = 7;
+
+	CHECK_EQ(crew_future_wait(f, CREW_FOREVER), 0);
+	CHECK_EQ(crew_future_take(f, &y, 2, CREW_TYPE_OF(double), NULL), CREW_ETYPE);
+	CHECK_EQ(y, 7.0);
+}
+
+/* In a task and outside: what is resized may be memory that is not the task's to move, and may not become larger than memory. */
+CREW_TASK(int, resizes, (crew_bytes, in))
+{
+	crew_bytes copy = crew_result_resize(in, in.len + 100), more;
+	bool same = copy.data != in.data && copy.len == in.len + 100 && memcmp(copy.data, in.data, in.len) == 0;
+
+	more = crew_result_resize(in, SIZE_MAX);
+	return same && more.data == NULL && crew_caught(NULL);
+}
+TEST_EACH(a_resize_moves_what_is_not_its_own, ex)
+{
+	int y = 0;
+
+	CHECK_EQ(crew_result(crew_submit(ex, resizes, crew_bytes_str("some text")), &y), 0);
+	CHECK_EQ(y, 1);
+}
+TEST(a_resize_beyond_memory_leaves_what_there_was)
+{
+	crew_bytes bytes = crew_result_copy("text", 5);
+	crew_error e;
+
+	CHECK_STR(bytes.data, "text");
+	CHECK_EQ(crew_result_resize(bytes, SIZE_MAX).data, NULL);
+	CHECK(crew_caught(&e) && e.code == -ENOMEM);
+	CHECK_STR(bytes.data, "text");
+	crew_bytes_free(bytes);
+}
+
+/* What cannot be printed says so: a character that is none. */
+TEST(what_cannot_be_printed_raises)
+{
+	crew_error e;
+
+	CHECK_EQ(crew_result_printf("%lc", (wint_t)0xd800).data, NULL);
+	CHECK(crew_caught(&e) && e.code == -EILSEQ);
+}
+
+/* A raw task that gives back more than there is memory for fails; so does one that raises, with any code. */
+static int gives_too_much(crew_call *call)
+{
+	return crew_call_return(call, "", SIZE_MAX);
+}
+CREW_RAW_TASK(too_much, gives_too_much);
+static int raises_of_any_sign(crew_call *call)
+{
+	return crew_call_raise(call, *(int *)crew_call_args(call).data, "raw");
+}
+CREW_RAW_TASK(of_any_sign, raises_of_any_sign);
+TEST_EACH(a_raw_task_fails_with_the_code_that_it_gives, ex)
+{
+	static int codes[] = { EDOM, -EDOM };
+
+	CHECK_EQ(crew_future_error(crew_submit(ex, too_much, crew_bytes_make(NULL, 0)))->code, -ENOMEM);
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(crew_future_error(crew_submit(ex, of_any_sign, crew_bytes_make(&codes[i], sizeof codes[i])))->code, codes[i]);
+}
+
+/* Nothing is a result, too, and is taken as one. */
+CREW_TASK(void, gives_nothing)
+{
+}
+TEST_EACH(nothing_is_taken_as_such, ex)
+{
+	crew_future *f = crew_submit(ex, gives_nothing);
+	char y = 'y';
+
+	CHECK_EQ(crew_future_wait(f, CREW_FOREVER), 0);
+	CHECK_EQ(crew_future_take(f, &y, 0, CREW_TYPE_OF(void), NULL), 0);
+	CHECK_EQ(y, 'y');
 }
