@@ -28,7 +28,8 @@ static inline void crew__futex_wait(const uint32_t *word, uint32_t value, uint64
 		deadline == NEVER ? NULL : &t, NULL, FUTEX_BITSET_MATCH_ANY);
 }
 
-/* Until either changes: a private word, or one that processes share. A kernel before 5.16 looks at the first only, for 2 ms. */
+/* Until either changes: a private word, or one that processes share; or until the deadline, which is not NEVER. A kernel before 5.16 looks at the first
+   only, for 2 ms. */
 static inline void crew__futex_wait_either(const uint32_t *word, uint32_t value, const uint32_t *shared, uint32_t shared_value,
 					   uint64_t deadline)
 {
@@ -39,7 +40,7 @@ static inline void crew__futex_wait_either(const uint32_t *word, uint32_t value,
 	};
 	struct timespec t = { (time_t)(deadline / 1000000000ull), (long)(deadline % 1000000000ull) };
 
-	if (syscall(SYS_futex_waitv, both, 2, 0, deadline == NEVER ? NULL : &t, CLOCK_MONOTONIC) < 0 && errno == ENOSYS)
+	if (syscall(SYS_futex_waitv, both, 2, 0, &t, CLOCK_MONOTONIC) < 0 && errno == ENOSYS)
 		crew__futex_wait(word, value, deadline < soon ? deadline : soon, false);
 }
 

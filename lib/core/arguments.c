@@ -16,11 +16,8 @@
 
 static struct annex *annex_new(const crew_task *task, size_t size)
 {
-	struct annex *a;
+	struct annex *a = malloc(sizeof *a + size); /* half of all numbers at most: see crew__packed_size() */
 
-	if (size > SIZE_MAX / 2)
-		return NULL;
-	a = malloc(sizeof *a + size);
 	if (!a)
 		return NULL;
 	memset(a, 0, sizeof *a);

@@ -216,13 +216,12 @@ const crew_task crew__chunk_task = {
 
 /* ---- writing a request ---- */
 
+/* n is far from the end of numbers: see crew__chunk_add(). */
 static int reserve(struct chunk *chunk, size_t n)
 {
 	size_t capacity = chunk->capacity ? chunk->capacity : 1024;
 	unsigned char *data;
 
-	if (n > SIZE_MAX / 4 - chunk->size)
-		return -ENOMEM;
 	while (capacity < chunk->size + n)
 		capacity *= 2;
 	if (capacity == chunk->capacity)

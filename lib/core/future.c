@@ -205,7 +205,7 @@ int crew_future_kill(crew_future *f, const char *reason, int grace_ms)
 		rc = -EINVAL;
 	if (rc == 0)
 		rc = cancel_and_know(f, reason);
-	if (rc || is_fixed(f) || grace_ms == CREW_FOREVER)
+	if (rc || grace_ms == CREW_FOREVER)
 		return rc;
 	ex = executor_of(f);
 	rc = ex->ops->kill ? ex->ops->kill(ex, f, reason, crew__deadline(grace_ms)) : 0;
@@ -414,7 +414,7 @@ static __attribute__((__noinline__)) int take_by_helping(crew_future *f, void *y
 	uintptr_t about = (uintptr_t)load_acquire_ptr((void *const *)&f->about);
 	crew_executor *ex = executor_of(f);
 
-	if (phase_of(load_acquire_32(&f->state)) == PHASE_PENDING && about && !(about & 1) && ex && ex->ops->help && !ex->ops->refresh &&
+	if (phase_of(load_acquire_32(&f->state)) == PHASE_PENDING && !(about & 1) && ex->ops->help && !ex->ops->refresh &&
 	    ex->ops->help(ex, f) && take_common(f, y, size, type))
 		return 0;
 	return take_any(f, y, size, type, NULL);

@@ -248,32 +248,31 @@ static void signal_change(struct group *g)
 
 /* ---- entering ---- */
 
-/* One of the group's own that waits is run here instead of waiting for room. The lock is held, and again on return. */
-static bool run_one(struct group *g)
+/* One of the group's own that waits is run here instead of waiting for room: in a full group there is one. The lock is held, and again on return. */
+static void run_one(struct group *g)
 {
 	crew_future *stale = NULL, *f = pop_backlog(g, &stale);
 
-	if (!f && !stale)
-		return false;
 	unlock(g);
 	drop_stale(stale);
-	if (f && crew__claim_as(f, STATE_HELD))
+	if (crew__claim_as(f, STATE_HELD))
 		crew__run_nested(g->base, f, crew_task_worker());
-	if (f)
-		crew__release(f);
+	crew__release(f);
 	lock(g);
-	return true;
 }
 
+/* As long as it is full it is busy: whoever ends takes one of those that wait in his place. */
 static void wait_for_room(struct group *g)
 {
 	bool worker = crew__inside(g->base);
 
-	while (full(g) && busy(g) && !g->cancelled) {
+	while (full(g) && !g->cancelled) {
 		uint32_t changed = ck_pr_load_32(&g->changed);
 
-		if (worker && run_one(g))
+		if (worker) {
+			run_one(g);
 			continue;
+		}
 		unlock(g);
 		crew__nap(g->base, &g->changed, changed, g->deadline); /* pairs with signal_change */
 		lock(g);
@@ -282,7 +281,7 @@ static void wait_for_room(struct group *g)
 	}
 }
 
-/* The group is full: 1 go on and queue it; 0 it was dealt with; -EAGAIN. The lock is held, and again on return. */
+/* The group is full, so one of its own waits at least: 1 go on and queue it; 0 it was dealt with; -EAGAIN. The lock is held, and again on return. */
 static int make_room(struct group *g, crew_future *f)
 {
 	crew_future *oldest, *stale = NULL;
@@ -300,10 +299,8 @@ static int make_room(struct group *g, crew_future *f)
 		oldest = pop_backlog(g, &stale);
 		unlock(g);
 		drop_stale(stale);
-		if (oldest) {
-			crew__cancel(oldest, "dropped: the group was full");
-			crew__release(oldest);
-		}
+		crew__cancel(oldest, "dropped: the group was full");
+		crew__release(oldest);
 		lock(g);
 		return 1;
 	case CREW_BLOCK:

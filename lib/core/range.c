@@ -187,8 +187,7 @@ int crew_executor_for(crew_executor *ex, size_t n, const crew_task *task, void *
 	if (rc || n == 0)
 		return rc;
 	base = is_group(ex) ? crew__group_base(ex) : ex;
-	job.hands = (size_t)base->ops->workers(base);
-	job.hands = job.hands ? job.hands : 1;
+	job.hands = (size_t)base->ops->workers(base); /* whoever is not refused has one */
 	job.grain = o.grain ? o.grain : 1;
 	job.deadline = o.timeout_ms ? crew__deadline(o.timeout_ms) : NEVER;
 	pthread_mutex_init(&job.mutex, NULL);
@@ -239,7 +238,7 @@ int crew_executor_reduce(crew_executor *ex, size_t n, const crew_task *task, voi
 	if (rc || n == 0)
 		return rc;
 	count = 4 * (size_t)crew_executor_workers(ex);
-	count = count < n ? count ? count : 1 : n;
+	count = count < n ? count : n;
 	fs = malloc(count * sizeof *fs);
 	value = calloc(count, size);
 	if (!fs || !value) {

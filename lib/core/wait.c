@@ -105,7 +105,7 @@ static bool subscribe(struct crew_completions *set)
 
 static void unsubscribe(struct crew_completions *set)
 {
-	for (size_t i = 0; i < set->n && !set->poor; i++) {
+	for (size_t i = 0; i < set->n; i++) {
 		struct node *node = &set->node[i];
 
 		if (!node->f || !node->set)
@@ -173,7 +173,7 @@ static bool help(struct crew_completions *set)
 		struct node *node = &set->node[set->next_help++];
 		crew_future *f = node->delivered ? NULL : node->f;
 
-		if (f && !is_fixed(f) && !crew__done(f) && crew__help(f))
+		if (f && !crew__done(f) && crew__help(f))
 			return true;
 	}
 	return false;
@@ -356,7 +356,7 @@ static bool satisfied(crew_future *const *fs, size_t n, enum crew_when when)
 			continue;
 		if (!crew__done(fs[i]))
 			all = false;
-		else if (when == CREW_FIRST_COMPLETED || (when == CREW_FIRST_EXCEPTION && failed(fs[i])))
+		else if (when == CREW_FIRST_COMPLETED || failed(fs[i]))
 			return true;
 	}
 	return all;
@@ -386,7 +386,7 @@ static int wait_first(crew_future *const *fs, size_t n, enum crew_when when, uin
 	set->deadline = deadline;
 	while (set->delivered < set->total && (set->ready || (rc = wait_ready(set)) == 0)) {
 		f = crew_completions_next(set);
-		if (when == CREW_FIRST_COMPLETED || (f && failed(f)))
+		if (when == CREW_FIRST_COMPLETED || failed(f))
 			break;
 	}
 	set_free(set);

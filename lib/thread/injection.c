@@ -183,7 +183,7 @@ int crew__injection_take(struct injection *q, crew_future **batch, int max, int 
 		if (there == 0)
 			return 0;
 		n = there / sharers;
-		n = n < 1 ? 1 : n > max ? max : n;
+		n = n < 1 ? 1 : n; /* and no more than max */
 		if (!cas_64(&segment->head, head, head + (uint64_t)n))
 			continue;
 		for (int i = 0; i < n; i++) {

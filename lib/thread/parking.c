@@ -206,7 +206,7 @@ static bool batch_any(const struct thread_worker *w)
 {
 	uint32_t i = load_acquire_32(&w->next), end = load_acquire_32(&w->end);
 
-	for (; i < end && end <= BATCH_MAX; i++) {
+	for (; i < end; i++) {
 		crew_future *f = ck_pr_load_ptr(&w->batch[i]);
 
 		if (f && phase_of(ck_pr_load_32(&f->state)) == PHASE_PENDING)

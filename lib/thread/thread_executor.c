@@ -281,7 +281,7 @@ static const char *check(struct thread_pool *pool)
 	pool->placed = options->cpus || sched_getaffinity(0, sizeof pool->cpus, &pool->cpus) == 0;
 	if (size && (size > SIZE_MAX / 2 ||
 		     pthread_attr_setstacksize(&pool->attributes, (size + page - 1) / page * page)))
-		return "stack_size is too small";
+		return "stack_size is too small or too large";
 	return NULL;
 }
 

@@ -256,7 +256,7 @@ static bool steal_hint(struct thread_worker *w)
 		struct thread_worker *victim = &pool->workers[i];
 		uint32_t next = load_acquire_32(&victim->next), end = load_acquire_32(&victim->end);
 
-		if (victim == w || end > BATCH_MAX)
+		if (victim == w)
 			continue;
 		while (end > next) {
 			crew_future *f = ck_pr_load_ptr(&victim->batch[--end]);
