@@ -191,6 +191,27 @@ TEST_EACH(a_descriptor_on_the_heap_is_no_task_for_processes, ex)
 	free(copy);
 }
 
+/* Nor has one that the program has put together when the workers were there already. */
+TEST_EACH(a_descriptor_made_later_is_no_task_for_processes, ex)
+{
+	static crew_task made;
+	int y = 0, out[2], rc;
+	crew_future *f;
+
+	check_alive(ex);
+	made = *CREW_TASK_OF(answer);
+	f = crew_executor_submit(ex, &made, NULL, NULL, 0);
+	rc = crew_result(f, &y);
+	if (kind->traits & SEPARATE) {
+		CHECK_EQ(rc, CREW_ERAISED);
+		CHECK_EQ(crew_future_error(f)->code, CREW_ENOTASK);
+		CHECK_EQ(crew_executor_map(ex, &made, NULL, out, 2, NULL, 0), CREW_ENOTASK);
+	} else {
+		CHECK(rc == 0 && y == 42);
+	}
+	check_alive(ex);
+}
+
 /* A pointer stays here: processes refuse it and name the argument. */
 TEST_EACH(a_pointer_argument_is_refused_by_processes, ex)
 {
@@ -219,10 +240,25 @@ TEST_EACH(a_pointer_result_is_refused_by_processes, ex)
 
 	if (!(kind->traits & SEPARATE))
 		SKIP("the worker shares our memory");
-	f = crew_submit(ex, points);
-	CHECK_EQ(crew_result(f, &y), CREW_ERAISED);
-	CHECK_EQ(crew_future_error(f)->code, CREW_EPOINTER);
-	CHECK(y == NULL);
+	for (int i = 0; i < 2; i++) { /* at first, and of an executor that is in use */
+		f = crew_submit(ex, points);
+		CHECK_EQ(crew_result(f, &y), CREW_ERAISED);
+		CHECK_EQ(crew_future_error(f)->code, CREW_EPOINTER);
+		CHECK(y == NULL);
+		check_alive(ex);
+	}
+}
+TEST_EACH(a_pointer_result_is_had_where_memory_is_shared, ex)
+{
+	int *y = NULL;
+
+	if (kind->traits & SEPARATE)
+		SKIP("another process has memory of its own");
+	CHECK_EQ(crew_result(crew_submit(ex, points), &y), 0);
+	CHECK(y != NULL);
+	y = NULL;
+	CHECK_EQ(crew_result(crew_submit_with(ex, (.timeout_ms = 600000), points), &y), 0);
+	CHECK(y != NULL);
 }
 
 /* ---- futures ---- */

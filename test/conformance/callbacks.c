@@ -320,3 +320,50 @@ TEST_EACH(callbacks_registered_by_many_threads_run_exactly_once, ex)
 	gate_await(&finished, 400);
 	CHECK_EQ(calls(), 400);
 }
+
+/* A callback is no task, whatever thread it is called in; of other executors it is no insider. */
+static struct asked {
+	crew_executor *other;
+	int worker, left, waited, mapped, out[2];
+	bool cancelled, here;
+} asked;
+CREW_TASK(int, doubled_there, (int, n))
+{
+	return 2 * n;
+}
+static void asks(crew_future *f, void *arg)
+{
+	struct asked *a = arg;
+	int in[] = { 1, 2 };
+
+	(void)f;
+	a->worker = crew_task_worker();
+	a->left = crew_task_time_left();
+	a->cancelled = crew_task_cancelled();
+	a->here = crew_task_executor() != NULL;
+	a->waited = crew_executor_wait(a->other, CREW_FOREVER);
+	a->mapped = crew_map(a->other, doubled_there, in, a->out, 2);
+}
+TEST_EACH(a_callback_is_no_task, ex)
+{
+	asked = (struct asked){ .worker = 7, .here = true };
+	CREW_SCOPE (other, crew_inline()) {
+		asked.other = other;
+		CHECK_EQ(crew_future_on_done(crew_submit(ex, doubled_there, 1), asks, &asked), 0);
+		CHECK_EQ(crew_executor_wait(ex, CREW_FOREVER), 0);
+	}
+	CHECK(asked.worker == -1 && asked.left == CREW_FOREVER && !asked.cancelled && !asked.here);
+	CHECK(asked.waited == 0 && asked.mapped == 0 && asked.out[1] == 4);
+}
+
+/* It may map over the executor that runs in place, whose callback it is. */
+TEST(a_callback_may_map)
+{
+	asked = (struct asked){ .worker = 7 };
+	CREW_SCOPE (ex, crew_inline()) {
+		asked.other = ex;
+		CHECK_EQ(crew_future_on_done(crew_submit(ex, doubled_there, 1), asks, &asked), 0);
+		CHECK_EQ(asked.waited, -EDEADLK);
+		CHECK(asked.mapped == 0 && asked.out[0] == 2 && asked.out[1] == 4);
+	}
+}

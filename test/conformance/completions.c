@@ -261,3 +261,36 @@ TEST_EACH(one_of_two_loops_over_the_same_futures_may_end_first, ex)
 	CHECK(crew_completions_next(second) == NULL);
 	CHECK_EQ(crew_completions_close(second), NULL);
 }
+
+/* Where no memory can be had for what a loop needs (here: for as many futures as there are numbers), it goes over them in the order given, and does without. */
+TEST_EACH(as_completed_does_without_memory, ex)
+{
+	GATE (g, ex);
+	crew_future *fs[5] = { NULL };
+	crew_completions *set, *second;
+	size_t left = 0;
+
+	fs[0] = fs[2] = crew_submit(ex, twice, 1);
+	fs[3] = crew_submit(ex, twice, 2);
+	fs[4] = crew_submit(ex, held, g.bytes, 0);
+	CHECK_EQ(crew_future_wait(fs[0], CREW_FOREVER), 0);
+	CHECK_EQ(crew_future_wait(fs[3], CREW_FOREVER), 0);
+	set = crew_completions_open(fs, SIZE_MAX, 0, &left);
+	CHECK(set != NULL);
+	CHECK_EQ(left, SIZE_MAX);
+	second = crew_completions_open(fs, SIZE_MAX, 0, NULL); /* and one of them at a time */
+	CHECK_EQ(second, NULL);
+	CHECK_EQ(crew_completions_close(second), NULL);
+	CHECK_EQ(crew_completions_next(set), fs[0]);
+	CHECK_EQ(left, SIZE_MAX - 1);
+	CHECK_EQ(crew_completions_next(set), fs[3]);
+	CHECK_EQ(left, SIZE_MAX - 4);
+	if (!(kind->traits & IMMEDIATE))
+		CHECK_EQ(crew_completions_next(set), NULL); /* not in time */
+	CHECK_EQ(crew_completions_close(set), NULL);
+	set = crew_completions_open(NULL, 3, 0, &left);
+	CHECK_EQ(left, 0u);
+	CHECK_EQ(crew_completions_next(set), NULL);
+	CHECK_EQ(crew_completions_close(set), NULL);
+	gate_open(g.at);
+}

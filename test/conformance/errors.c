@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "gate.h"
@@ -305,4 +306,33 @@ TEST(the_library_tells_its_version)
 {
 	CHECK_STR(crew_version(), CREW_VERSION);
 	CHECK_GE(crew_cpu_count(), 1);
+}
+
+/* crew_must() hands on what is well, and ends a program of which something is not: the only sentence that the library prints. */
+TEST(must_ends_the_program_with_a_sentence)
+{
+	char text[300] = "", expected[40];
+	int ends[2], status, line;
+	ssize_t n;
+	pid_t pid;
+
+	CHECK_EQ(crew_must(7), 7);
+	CHECK_EQ(pipe(ends), 0);
+	pid = fork();
+	line = __LINE__ + 3;
+	if (pid == 0) {
+		dup2(ends[1], 2);
+		crew_must(-EDOM);
+		_exit(77);
+	}
+	CHECK(pid > 0);
+	close(ends[1]);
+	n = read(ends[0], text, sizeof text - 1);
+	CHECK(n > 0);
+	close(ends[0]);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+	snprintf(expected, sizeof expected, "errors.c:%d: -EDOM: ", line);
+	CHECK_HAS(text, expected);
+	CHECK_HAS(text, "(EDOM)");
 }

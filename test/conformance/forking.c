@@ -18,6 +18,8 @@ CREW_TASK(int, answer)
 static crew_executor *parents;
 static crew_future *done, *pending;
 static crew_stream *stream;
+static crew_inbox *inbox;
+static crew_pool *pool;
 
 /* A child of a program with threads has the leak checker's lock as some thread held it: it would wait for that thread at exit(). */
 static bool forked;
@@ -66,6 +68,7 @@ static void asks_executor(void)
 	CHECK_EQ(crew_drain(parents), CREW_EFORKED);
 	CHECK_EQ(crew_executor_unfinished(parents, NULL, 0), CREW_EFORKED);
 	CHECK(crew_shared_alloc(parents, 10).data == NULL);
+	crew_shared_free(parents, crew_bytes_make(&in, sizeof in));
 	CHECK(y == 3 && in == 1);
 }
 /* In the child every executor of the parent answers CREW_EFORKED and touches nothing. */
@@ -219,4 +222,31 @@ TEST_EACH(in_a_forked_child_a_stream_is_eforked, ex)
 	in_child(pulls);
 	CHECK_EQ(crew_next(stream, &y), 1);
 	crew_stream_close(stream);
+}
+
+/* And inboxes, and pools. */
+static void asks_inbox_and_pool(void)
+{
+	crew_error error;
+	int y = 3;
+
+	CHECK_EQ(crew_inbox_fd(inbox), CREW_EFORKED);
+	CHECK_EQ(crew_inbox_drain(inbox), CREW_EFORKED);
+	CHECK_EQ(crew_inbox_close(inbox), NULL);
+	CHECK_EQ(crew_pool_apply(pool, &y, answer), CREW_ERAISED);
+	CHECK_EQ(crew_pool_error(pool, &error), CREW_EFORKED);
+	CHECK_EQ(crew_pool_close(pool), NULL);
+}
+TEST(in_a_forked_child_an_inbox_and_a_pool_are_eforked)
+{
+	int y = 0;
+
+	inbox = crew_inbox_open();
+	pool = crew_threadpool(1);
+	in_child(asks_inbox_and_pool);
+	CHECK_EQ(crew_inbox_drain(inbox), 0);
+	CHECK_EQ(crew_inbox_close(inbox), NULL);
+	CHECK_EQ(crew_pool_apply(pool, &y, answer), 0);
+	CHECK_EQ(y, 42);
+	CHECK_EQ(crew_pool_close(pool), NULL);
 }

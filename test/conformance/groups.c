@@ -450,3 +450,66 @@ TEST_EACH(a_callback_may_give_back_what_it_is_registered_for, ex)
 			CHECK_EQ(crew_future_on_done(crew_submit(group, twice, i), count_and_give_back, &calls), 0);
 	CHECK_EQ(calls, 200u);
 }
+
+/* A submitter waits for room no longer than the group has time. */
+TEST_EACH(a_submitter_waits_no_longer_than_its_group, ex)
+{
+	GATE (g, ex);
+	crew_future *fs[3];
+
+	NOT_WHERE(IMMEDIATE, "a group is never full");
+	CREW_SCOPE (group, crew_group(ex, .max_running = 1, .max_queued = 1, .timeout_ms = 30)) {
+		fs[0] = crew_submit(group, stoppable, g.bytes);
+		for (int i = 1; i < 3; i++)
+			fs[i] = crew_submit(group, counted, g.bytes, 0);
+		for (int i = 1; i < 3; i++)
+			CHECK_NE(crew_future_wait(fs[i], CREW_FOREVER), 0);
+	}
+	CHECK_EQ(gate_count(g.at, 0), 0u);
+}
+
+/* Who runs a task in place of a worker that has no room for it is inside of the executor meanwhile; who runs one of another is not. */
+CREW_TASK(int, waits_for_all)
+{
+	return crew_executor_wait(crew_task_executor(), CREW_FOREVER);
+}
+CREW_TASK(int, waits_for_all_of, (crew_executor *, ex))
+{
+	return crew_executor_wait(ex, CREW_FOREVER);
+}
+TEST_EACH(a_caller_that_runs_a_task_is_inside_of_the_executor, ex)
+{
+	GATE (g, ex);
+	crew_future *f;
+	int y = 0;
+
+	NOT_WHERE(IMMEDIATE | GROUPED, "a group over it is never full, or its tasks are told of the other");
+	NOT_WHERE(SEPARATE, "a pointer to an executor cannot go there");
+	CREW_SCOPE (group, crew_group(ex, .max_running = 1, .max_queued = 1, .when_full = CREW_CALLER_RUNS)) {
+		for (int i = 0; i < 2; i++)
+			crew_submit(group, held, g.bytes, i);
+		f = crew_submit(group, waits_for_all);
+		CHECK(crew_future_done(f));
+		CHECK_EQ(crew_result(f, &y), 0);
+		CHECK_EQ(y, -EDEADLK);
+		gate_open(g.at);
+	}
+	CREW_SCOPE (other, crew_inline())
+		CHECK_EQ(crew_run(other, &y, waits_for_all_of, ex), 0);
+	CHECK_EQ(y, 0);
+}
+
+/* A wait for a group that has a time of its own ends with that of the wait. */
+TEST_EACH(a_wait_for_a_group_runs_out_of_time, ex)
+{
+	GATE (g, ex);
+
+	NOT_WHERE(IMMEDIATE, "nothing is left running");
+	CREW_SCOPE (group, crew_group(ex, .timeout_ms = 3600000)) {
+		for (int i = 0; i < 2; i++)
+			crew_submit(group, held, g.bytes, i);
+		CHECK_EQ(crew_executor_wait(group, 10), -ETIMEDOUT);
+		gate_open(g.at);
+		CHECK_EQ(crew_executor_wait(group, CREW_FOREVER), 0);
+	}
+}

@@ -268,3 +268,26 @@ TEST_EACH(two_threads_may_drain, ex)
 	pthread_join(thread, NULL);
 	CHECK_EQ(deliveries, 5000u);
 }
+
+/* Another inbox than the one that is being drained may be. */
+static crew_inbox *other;
+static void drains_the_other(crew_future *f, void *arg)
+{
+	deliver(f, NULL);
+	*(int *)arg += crew_inbox_drain(other);
+}
+TEST_EACH(an_on_done_may_drain_another_inbox, ex)
+{
+	crew_inbox *inbox = crew_inbox_open();
+	int drained_there = 0;
+
+	other = crew_inbox_open();
+	crew_submit_with(ex, (.on_done = deliver, .inbox = other), twice, 1);
+	CHECK(readable(crew_inbox_fd(other), -1));
+	crew_submit_with(ex, (.on_done = drains_the_other, .on_done_arg = &drained_there, .inbox = inbox), twice, 2);
+	CHECK(readable(crew_inbox_fd(inbox), -1));
+	CHECK_EQ(crew_inbox_drain(inbox), 1);
+	CHECK_EQ(drained_there, 1);
+	CHECK_EQ(total, 6);
+	CHECK(crew_inbox_close(inbox) == NULL && crew_inbox_close(other) == NULL);
+}

@@ -115,3 +115,72 @@ TEST_KIND(a_retiring_worker_waits_for_what_it_sent_out)
 	}
 	crew_executor_close(ex);
 }
+
+/* A task may find its own future among what is unfinished, and not wait for it. */
+CREW_TASK(int, waits_for_what_it_finds)
+{
+	struct crew_unfinished found = { .future = NULL };
+
+	if (crew_executor_unfinished(HERE, &found, 1) != 1 || !found.future)
+		return 0;
+	return crew_future_wait(found.future, CREW_FOREVER);
+}
+TEST_EACH(a_task_cannot_wait_for_what_it_is, ex)
+{
+	int y = 0;
+
+	if (kind->traits & SEPARATE)
+		SKIP("what is unfinished is seen where it was submitted");
+	CHECK_EQ(crew_result(crew_submit(ex, waits_for_what_it_finds), &y), 0);
+	CHECK_EQ(y, -EDEADLK);
+}
+
+/* What was posted has no future, and is unfinished all the same. */
+TEST_EACH(what_was_posted_is_listed_without_a_future, ex)
+{
+	struct crew_unfinished found = { .future = NULL };
+	GATE (g, ex);
+
+	NOT_WHERE(IMMEDIATE, "nothing is unfinished");
+	CHECK_EQ(crew_post(ex, held, g.bytes, 1), 0);
+	gate_await(g.at, 1);
+	CHECK_EQ(crew_executor_unfinished(ex, &found, 1), 1);
+	CHECK_EQ(found.future, NULL);
+	CHECK_STR(found.task, "held");
+	gate_open(g.at);
+}
+
+/* A promise that nobody keeps in time. */
+static crew_future *promised;
+CREW_TASK(int, waits_for_a_promise)
+{
+	return crew_future_wait(promised, 10);
+}
+TEST_EACH(a_task_may_wait_for_a_promise, ex)
+{
+	int y = 0;
+
+	if (kind->traits & SEPARATE)
+		SKIP("a promise goes there by a handle");
+	promised = crew_future_new(0);
+	CHECK_EQ(crew_result(crew_submit(ex, waits_for_a_promise), &y), 0);
+	CHECK_EQ(y, -ETIMEDOUT);
+	CHECK_EQ(crew_future_set_result(promised, NULL, 0), 0);
+	CHECK_EQ(crew_result(crew_submit(ex, waits_for_a_promise), &y), 0);
+	CHECK_EQ(y, 0);
+	crew_future_free(promised);
+}
+
+/* So may one that is a child of its own, without any executor. */
+TEST(a_child_may_wait_for_a_promise)
+{
+	crew_process *p;
+	int y = 0;
+
+	promised = crew_future_new(0);
+	p = crew_thread_start(waits_for_a_promise);
+	CHECK_EQ(crew_process_result(p, &y), 0);
+	CHECK_EQ(y, -ETIMEDOUT);
+	CHECK_EQ(crew_process_close(p), NULL);
+	crew_future_free(promised);
+}

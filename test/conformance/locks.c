@@ -147,3 +147,26 @@ TEST(acquire_within_runs_out_of_time)
 	pthread_join(thread, NULL);
 	CHECK_EQ(crew_release(&mutex), 0);
 }
+
+/* A robust mutex whose owner died is not repaired by taking it: that takes pthread_mutex_lock(). */
+static void *takes_and_ends(void *m)
+{
+	CHECK_EQ(crew_acquire((pthread_mutex_t *)m), 0);
+	return NULL;
+}
+TEST(a_robust_mutex_of_the_dead_is_not_held)
+{
+	pthread_mutexattr_t a;
+	pthread_mutex_t robust;
+	pthread_t thread;
+
+	pthread_mutexattr_init(&a);
+	pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(&robust, &a);
+	pthread_mutexattr_destroy(&a);
+	CHECK_EQ(pthread_create(&thread, NULL, takes_and_ends, &robust), 0);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(crew_acquire(&robust), -EOWNERDEAD);
+	CHECK_EQ(crew_acquire(&robust), -ENOTRECOVERABLE);
+	pthread_mutex_destroy(&robust);
+}

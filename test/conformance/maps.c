@@ -409,3 +409,122 @@ TEST(a_time_for_tasks_is_not_for_pieces_of_maps)
 		CHECK_EQ(y, 40);
 	}
 }
+
+/* Cancelled by others with all that waits, a map says so. */
+struct mapper {
+	crew_executor *ex;
+	int code;
+	bool ended;
+};
+static void *maps_three(void *arg)
+{
+	struct mapper *m = arg;
+	int in[] = { 0, 2, 4 }, out[3];
+
+	m->code = crew_map(m->ex, odd_fails, in, out, 3);
+	__atomic_store_n(&m->ended, true, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+TEST_EACH(a_map_that_is_cancelled_is_ecanceled, ex)
+{
+	GATE (g, ex);
+	struct mapper m = { ex, 0, false };
+	pthread_t thread;
+
+	NOT_WHERE(IMMEDIATE, "nothing waits");
+	gate_occupy(&g);
+	CHECK_EQ(pthread_create(&thread, NULL, maps_three, &m), 0);
+	while (!__atomic_load_n(&m.ended, __ATOMIC_SEQ_CST) && crew_executor_cancel(ex, NULL) >= 0)
+		sched_yield();
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(m.code, -ECANCELED);
+	gate_open(g.at);
+}
+
+/* Items that obey end with the time of their map; one with enough of it is as one without. */
+CREW_TASK(int, until_asked, (int, n))
+{
+	while (n % 2 && !crew_task_cancelled())
+		sched_yield();
+	return n;
+}
+TEST_EACH(a_map_of_tasks_that_obey_ends_in_time, ex)
+{
+	int in[100], out[100];
+
+	for (int i = 0; i < 100; i++)
+		in[i] = 2 * i;
+	CHECK_EQ(crew_map_with(ex, (.timeout_ms = 3600000), until_asked, in, out, 100), 0);
+	CHECK_EQ(out[99], 198);
+	for (int i = 0; i < 100; i++)
+		in[i] = 1;
+	CHECK_EQ(crew_map_with(ex, (.timeout_ms = 20, .chunk = 1), until_asked, in, out, 100), -ETIMEDOUT);
+}
+
+/* Strings and bytes that are none come out as none. */
+CREW_TASK(const char *, no_text, (int, n))
+{
+	return n % 2 ? "odd" : NULL;
+}
+CREW_TASK(crew_bytes, no_bytes, (int, n))
+{
+	return n % 2 ? crew_result_copy("odd", 3) : crew_bytes_make(NULL, 0);
+}
+TEST_EACH(map_gives_strings_and_bytes_that_are_none, ex)
+{
+	int in[] = { 1, 2, 3, 4 };
+	crew_bytes bytes[4];
+	const char *text[4];
+
+	CHECK_EQ(crew_map(ex, no_text, in, text, 4), 0);
+	CHECK_EQ(crew_map(ex, no_bytes, in, bytes, 4), 0);
+	for (int i = 0; i < 4; i++) {
+		CHECK_EQ(text[i] == NULL, i % 2 == 1);
+		CHECK_EQ(bytes[i].len, i % 2 ? 0u : 3u);
+		CHECK_EQ(bytes[i].data == NULL, i % 2 == 1);
+		free((void *)text[i]);
+		crew_bytes_free(bytes[i]);
+	}
+}
+
+/* A raw task is mapped like any other. */
+static int doubles_raw(crew_call *call)
+{
+	crew_bytes in = crew_call_args(call);
+
+	return in.len == 3 ? crew_call_raise(call, -EDOM, "not three") : crew_call_return(call, in.data, in.len);
+}
+CREW_RAW_TASK(raw, doubles_raw);
+TEST_EACH(a_raw_task_is_mapped, ex)
+{
+	crew_bytes in[] = { crew_bytes_str("one!"), crew_bytes_str("two") }, out[2] = { { NULL, 0 }, { NULL, 0 } };
+	int errors[2] = { 9, 9 };
+
+	CHECK_EQ(crew_map_with(ex, (.errors = errors), raw, in, out, 2), -EDOM);
+	CHECK(errors[0] == 0 && errors[1] == -EDOM);
+	CHECK(out[0].len == 4 && memcmp(out[0].data, "one!", 4) == 0 && out[1].data == NULL);
+	crew_bytes_free(out[0]);
+}
+
+/* What cannot be sent fails its item alone; a task that has no name elsewhere, each of them. */
+TEST_EACH(an_item_that_cannot_be_sent_fails_alone, ex)
+{
+	crew_bytes in[] = { crew_bytes_str("a"), { in, SIZE_MAX }, crew_bytes_str("bc"), { in, SIZE_MAX / 4 }, crew_bytes_str("def") };
+	const void *columns[] = { in };
+	crew_task *copy = malloc(sizeof *copy);
+	int errors[5] = { 0 };
+	size_t out[5] = { 0 };
+
+	memcpy(copy, CREW_TASK_OF(measure), sizeof *copy);
+	if (!(kind->traits & SEPARATE)) { /* nothing is copied: the task may make of it what it likes */
+		CHECK_EQ(crew_map(ex, measure, in, out, 5), 0);
+		CHECK_EQ(out[1], SIZE_MAX);
+	} else {
+		CHECK_EQ(crew_map_with(ex, (.errors = errors, .chunk = 5), measure, in, out, 5), -E2BIG);
+		CHECK(errors[0] == 0 && errors[1] == -E2BIG && errors[2] == 0 && errors[3] == -ENOMEM && errors[4] == 0);
+		CHECK(out[0] == 1 && out[2] == 2 && out[4] == 3);
+		in[1] = in[3] = in[0];
+		CHECK_EQ(crew_executor_map(ex, copy, columns, out, 5, NULL, 0), CREW_ENOTASK);
+	}
+	free(copy);
+}

@@ -263,3 +263,18 @@ TEST(a_promise_broken_without_a_sentence_has_that_of_the_code)
 	CHECK_STR(crew_future_error(f)->message, crew_strerror(CREW_ETYPE));
 	crew_future_free(f);
 }
+
+/* Code 0 is no failure: it becomes CREW_ERAISED, of a promise that is shared as well. */
+TEST(a_promise_broken_with_code_0_has_failed)
+{
+	crew_future *f = promise_of_int(), *g = promise_of_int(), *there = crew_promise_future(crew_future_share(g));
+
+	CHECK_EQ(crew_future_set_error(f, 0, "for no reason"), 0);
+	CHECK_EQ(crew_future_set_error(g, 0, "for no reason"), 0);
+	CHECK_EQ(crew_future_error(f)->code, CREW_ERAISED);
+	CHECK_EQ(crew_future_error(g)->code, CREW_ERAISED);
+	CHECK_EQ(crew_future_error(there)->code, CREW_ERAISED);
+	crew_future_free(f);
+	crew_future_free(g);
+	crew_future_free(there);
+}

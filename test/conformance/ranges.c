@@ -3,6 +3,8 @@
  * ranges.c: crew_for() and crew_reduce().
  */
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
 #include "gate.h"
@@ -204,4 +206,62 @@ TEST_EACH(a_task_may_reduce, ex)
 		CHECK_EQ(crew_result(fs[i], &y), 0);
 		CHECK_EQ(y, 499500);
 	}
+}
+
+/* Tasks that obey: the loop ends when its time is up, though nobody has reached its end. */
+CREW_TASK(void, until_asked, (size_t, begin), (size_t, end))
+{
+	while (begin < end && !crew_task_cancelled())
+		sched_yield();
+}
+TEST_EACH(a_for_out_of_time_is_etimedout, ex)
+{
+	CHECK_EQ(crew_executor_for(ex, 1000000, CREW_TASK_OF(until_asked), &(CREW_ARGS(until_asked)){ 0 }, &(struct crew_for_options){ .timeout_ms = 20 },
+				   sizeof(struct crew_for_options)), -ETIMEDOUT);
+}
+
+/* So it does when no worker has come to it. */
+static const struct crew_for_options soon = { .timeout_ms = 20 }, late = { .timeout_ms = 3600000 };
+TEST_EACH(a_for_that_nobody_began_is_etimedout, ex)
+{
+	GATE (g, ex);
+
+	NOT_WHERE(IMMEDIATE, "the caller begins it");
+	gate_occupy(&g);
+	CHECK_EQ(crew_executor_for(ex, 10, CREW_TASK_OF(fails_everywhere), &(CREW_ARGS(fails_everywhere)){ 0 }, &soon, sizeof soon), -ETIMEDOUT);
+	gate_open(g.at);
+}
+
+/* Cancelled by others with all that waits, it says so; in time or without any. */
+struct loop {
+	crew_executor *ex;
+	const struct crew_for_options *options;
+	int code;
+	bool ended;
+};
+static void *loops(void *arg)
+{
+	struct loop *l = arg;
+
+	l->code = crew_executor_for(l->ex, 10, CREW_TASK_OF(fails_everywhere), &(CREW_ARGS(fails_everywhere)){ 0 }, l->options, sizeof *l->options);
+	__atomic_store_n(&l->ended, true, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+TEST_EACH(a_for_that_is_cancelled_is_ecanceled, ex)
+{
+	GATE (g, ex);
+	pthread_t thread;
+
+	NOT_WHERE(IMMEDIATE, "nothing waits");
+	gate_occupy(&g);
+	for (int i = 0; i < 2; i++) {
+		struct loop l = { ex, i ? &late : NULL, 0, false };
+
+		CHECK_EQ(pthread_create(&thread, NULL, loops, &l), 0);
+		while (!__atomic_load_n(&l.ended, __ATOMIC_SEQ_CST) && crew_executor_cancel(ex, NULL) >= 0)
+			sched_yield();
+		CHECK_EQ(pthread_join(thread, NULL), 0);
+		CHECK_EQ(l.code, -ECANCELED);
+	}
+	gate_open(g.at);
 }

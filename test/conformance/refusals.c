@@ -64,8 +64,44 @@ TEST(locks_that_were_never_made_are_ehandle)
 	CHECK_EQ(crew_condition_wait(condition, 0), CREW_EHANDLE);
 	CHECK_EQ(crew_handle_recover(condition), CREW_EHANDLE);
 	CHECK_EQ(crew_owner_of(lock).whose, CREW_NOBODYS);
+	CHECK(!crew_barrier_broken(barrier) && !crew_event_is_set(event));
 	CHECK_EQ(crew_mutex_acquire(NULL, 0), -EINVAL);
 	CHECK_EQ(crew_mutex_release(NULL), -EINVAL);
+}
+
+/* A block whose lock is none is skipped, and the raise says why. */
+TEST(a_block_with_a_lock_that_is_none_is_skipped)
+{
+	crew_lock none = { { 0, 0 } };
+	crew_error error;
+	bool ran = false;
+
+	CREW_WITH (none)
+		ran = true;
+	CHECK(!ran && crew_caught(&error));
+	CHECK_EQ(error.code, CREW_EHANDLE);
+}
+
+/* What a make failed with goes on to what is made of it. */
+TEST(a_condition_over_a_lock_that_could_not_be_made_has_its_error)
+{
+	crew_rlock failed = { crew_semaphore_make(1, -1).handle };
+
+	CHECK_EQ(crew_handle_error(crew_condition_make(failed)), -EINVAL);
+}
+
+/* The lock of a condition may be dropped before it: then it is good for nothing but to be dropped. */
+TEST(a_condition_whose_lock_was_dropped_is_ehandle)
+{
+	crew_rlock lock = crew_rlock_make();
+	crew_condition condition = crew_condition_make(lock);
+
+	CHECK_EQ(crew_handle_error(condition), 0);
+	CHECK_EQ(crew_drop(lock), 0);
+	CHECK_EQ(crew_condition_wait(condition, 0), CREW_EHANDLE);
+	CHECK_EQ(crew_condition_wait_for(condition, NULL, NULL, 0), CREW_EHANDLE);
+	CHECK_EQ(crew_condition_notify(condition, 1), CREW_EHANDLE);
+	CHECK_EQ(crew_drop(condition), 0);
 }
 
 TEST(a_semaphore_has_no_negative_bound)
@@ -83,6 +119,7 @@ TEST(shared_memory_that_was_never_made_is_ehandle)
 	size_t n = 5;
 
 	CHECK_EQ(crew_handle_recover(value), CREW_EHANDLE);
+	CHECK_EQ(crew_release(value), CREW_EHANDLE);
 	CHECK_EQ(crew_release(array), CREW_EHANDLE);
 	CHECK_EQ(crew_handle_recover(array), CREW_EHANDLE);
 	CHECK(!crew_array_at(array, &n));

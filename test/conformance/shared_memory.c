@@ -242,3 +242,11 @@ TEST_EACH(only_blocks_are_given_back_and_once, ex)
 	CHECK_EQ(((char *)other.data)[999], 3);
 	crew_shared_free(ex, other);
 }
+
+/* Nothing is no block. */
+TEST_EACH(a_block_of_nothing_is_einval, ex)
+{
+	errno = 0;
+	CHECK(crew_shared_alloc(ex, 0).data == NULL);
+	CHECK_EQ(errno, EINVAL);
+}

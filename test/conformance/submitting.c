@@ -3,6 +3,7 @@
  * submitting.c: what happens between crew_submit() and the first line of the task.
  */
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -513,4 +514,51 @@ TEST_EACH(a_task_in_time_is_not_disturbed_by_its_deadline, ex)
 
 	CHECK_EQ(crew_result(crew_submit_with(ex, (.timeout_ms = 60000), seven), &y), 0);
 	CHECK_EQ(y, 7);
+}
+
+/* A length that no memory has is refused before anybody looks there. */
+TEST_EACH(arguments_longer_than_memory_are_e2big, ex)
+{
+	crew_bytes block = crew_shared_alloc(ex, 100);
+	char text[300];
+
+	memset(text, 'x', sizeof text - 1);
+	text[sizeof text - 1] = '\0';
+	CHECK_EQ(crew_future_error(crew_submit(ex, sum, crew_bytes_make(block.data, SIZE_MAX)))->code, -E2BIG); /* nor does a block go that far */
+	crew_shared_free(ex, block);
+	CHECK_EQ(crew_future_error(crew_submit(ex, sum, crew_bytes_make(text, SIZE_MAX)))->code, -E2BIG);
+	CHECK_EQ(crew_future_error(crew_submit(ex, mixed, "a", crew_bytes_make(text, INT64_MAX - 300), text, 1))->code, -E2BIG);
+	CHECK_EQ(crew_future_error(crew_submit(ex, sum, crew_bytes_make(text, SIZE_MAX / 4)))->code, -ENOMEM);
+}
+
+/* Nor need a task be one of the macros', that have eight parameters at most. */
+struct nine {
+	crew_bytes bytes;
+	long number[8];
+};
+static void run_nine(void *arguments, void *result)
+{
+	const struct nine *nine = arguments;
+	long total = ((unsigned char *)nine->bytes.data)[0];
+
+	for (int i = 0; i < 8; i++)
+		total += nine->number[i];
+	*(long *)result = total;
+}
+#define NUMBER(i_) { CREW_TYPE_OF(long), offsetof(struct nine, number) + (i_) * sizeof(long), "number" }
+static const struct crew_parameter nine_parameters[] = { { CREW_TYPE_OF(crew_bytes), 0, "bytes" }, NUMBER(0), NUMBER(1), NUMBER(2), NUMBER(3),
+							 NUMBER(4), NUMBER(5), NUMBER(6), NUMBER(7) };
+static const crew_task nine_task = { .size = sizeof(crew_task), .flags = CREW_TASK_DEEP, .result = CREW_TYPE_OF(long), .arguments = sizeof(struct nine),
+				     .parameter_count = 9, .parameters = nine_parameters, .name = "nine", .where = "here", .run = run_nine };
+TEST_EACH(a_task_may_have_more_parameters_than_the_macros_make, ex)
+{
+	crew_bytes block = crew_shared_alloc(ex, 10);
+	struct nine nine = { block, { 1, 2, 3, 4, 5, 6, 7, 8 } };
+	long y = 0;
+
+	CHECK(block.data != NULL);
+	((char *)block.data)[0] = 64;
+	CHECK_EQ(crew_executor_run(ex, &nine_task, &nine, &y, sizeof y, CREW_TYPE_OF(long), NULL), 0);
+	CHECK_EQ(y, 100);
+	crew_shared_free(ex, block);
 }

@@ -3,6 +3,7 @@
  * waiting.c: crew_wait(), crew_wait_any(), and waits from inside of tasks.
  */
 #include <errno.h>
+#include <sched.h>
 
 #include "gate.h"
 #include "kinds.h"
@@ -331,4 +332,136 @@ TEST_EACH(a_circle_of_waits_is_broken, ex)
 	for (int i = 0; i < 2; i++)
 		CHECK_EQ(crew_result(others[i], &y[i]), 0);
 	CHECK(y[0] == -EDEADLK || y[1] == -EDEADLK);
+}
+
+/* Whatever way it asks: what waits for itself is told so, and others that are there with it are had as ever. */
+CREW_TASK(int, asks_for_itself, (crew_bytes, gate))
+{
+	crew_future *fs[3] = { NULL }, *with_done[3] = { NULL };
+	int turns = 0;
+
+	gate_pass(gate.data);
+	fs[0] = fs[2] = with_done[0] = own;
+	with_done[2] = crew_submit(crew_task_executor(), twice, 1);
+	if (crew_future_error(own)->code != -EDEADLK || crew_wait(fs, 3, CREW_ALL_COMPLETED, CREW_FOREVER) != -EDEADLK ||
+	    crew_wait(fs, 3, CREW_FIRST_COMPLETED, CREW_FOREVER) != -EDEADLK || crew_wait_any(fs, 3, CREW_FOREVER) != -EDEADLK)
+		return -1;
+	CREW_AS_COMPLETED (f, with_done, 3)
+		turns += f == with_done[2] ? 1 : 100;
+	return turns;
+}
+TEST_EACH(a_task_among_others_cannot_wait_for_itself, ex)
+{
+	GATE (g, ex);
+	int y = 0;
+
+	NOT_WHERE(IMMEDIATE | SEPARATE, "a task cannot know its own future there");
+	own = crew_submit(ex, asks_for_itself, g.bytes);
+	gate_open(g.at);
+	CHECK_EQ(crew_result(own, &y), 0);
+	CHECK_EQ(y, 1);
+}
+
+/* Nor take itself: then it gives itself back, and goes on. */
+CREW_TASK(void, takes_itself, (crew_bytes, gate))
+{
+	struct gate *at = gate.data;
+	crew_error e = { 0 };
+	char nothing;
+
+	gate_pass(at);
+	gate_write(at, crew_take(own, &nothing, &e));
+	gate_write(at, e.code);
+	gate_add(at, 1);
+}
+TEST_EACH(a_task_cannot_take_itself, ex)
+{
+	GATE (g, ex);
+	crew_error e;
+	int y;
+
+	NOT_WHERE(IMMEDIATE | SEPARATE, "a task cannot know its own future there");
+	own = crew_submit(ex, takes_itself, g.bytes);
+	gate_open(g.at);
+	while (!gate_count(g.at, 1))
+		sched_yield();
+	CHECK(g.at->log[0] == -EDEADLK && g.at->log[1] == -EDEADLK);
+	CHECK_EQ(crew_take((crew_future *)NULL, &y, &e), CREW_EHANDLE);
+	CHECK_EQ(e.code, CREW_EHANDLE);
+}
+
+/* All that there is to wait for has its own time, or none: what is over is told, what is not is waited for. */
+TEST_EACH(a_wait_for_several_minds_the_time_of_each, ex)
+{
+	GATE (g, ex);
+	crew_future *fs[8] = { NULL };
+	int turns = 0;
+
+	NOT_WHERE(IMMEDIATE, "nothing waits");
+	NOT_WHERE(SEPARATE, "a task that runs too long is ended there");
+	gate_occupy(&g);
+	CREW_SCOPE (other, crew_inline()) {
+		fs[1] = crew_submit(other, twice, 2);
+		for (int i = 2; i < 5; i++)
+			fs[i] = crew_submit_with(ex, (.timeout_ms = i == 3 ? 7200000 : 3600000), twice, i);
+		fs[5] = crew_submit(ex, twice, 5);
+		fs[6] = crew_submit_with(ex, (.timeout_ms = 10), twice, 6);
+		CREW_AS_COMPLETED (f, fs, 8) {
+			CHECK_EQ(f, turns == 0 ? fs[1] : fs[6]);
+			if (++turns == 2)
+				break;
+		}
+		CHECK_EQ(crew_future_error(fs[6])->code, CREW_EDEADLINE);
+	}
+	gate_open(g.at);
+}
+
+/* Several that are not done in time, one after the other. */
+TEST_EACH(a_wait_for_all_ends_when_the_time_is_up, ex)
+{
+	GATE (g, ex);
+	crew_future *fs[3];
+
+	NOT_WHERE(IMMEDIATE, "all are done");
+	for (int i = 0; i < 3; i++)
+		fs[i] = crew_submit(ex, held, g.bytes, i);
+	CHECK_EQ(crew_wait(fs, 3, CREW_ALL_COMPLETED, 0), 0);
+	CHECK_EQ(crew_executor_wait(ex, 0), -ETIMEDOUT);
+	gate_open(g.at);
+	CHECK_EQ(crew_wait(fs, 3, CREW_ALL_COMPLETED, CREW_FOREVER), 3);
+}
+
+/* More tasks than lie in one piece of memory. */
+TEST_EACH(a_wait_for_thousands_runs_out_of_time, ex)
+{
+	GATE (g, ex);
+
+	NOT_WHERE(IMMEDIATE, "all are done");
+	NOT_WHERE(SEPARATE, "its engine waits in another way");
+	gate_occupy(&g);
+	for (int i = 0; i < 9000; i++)
+		crew_post(ex, twice, i);
+	CHECK_EQ(crew_executor_wait(ex, 0), -ETIMEDOUT);
+	gate_open(g.at);
+	CHECK_EQ(crew_executor_wait(ex, CREW_FOREVER), 0);
+}
+
+/* The whole is not done before its callbacks are. */
+static struct gate in_callback;
+static void stays(crew_future *f, void *arg)
+{
+	(void)f, (void)arg;
+	gate_pass(&in_callback);
+}
+TEST_EACH(a_wait_for_callbacks_runs_out_of_time, ex)
+{
+	GATE (g, ex);
+
+	NOT_WHERE(IMMEDIATE, "a callback runs in the caller");
+	crew_future_on_done(crew_submit(ex, held, g.bytes, 0), stays, NULL);
+	gate_open(g.at);
+	gate_await(&in_callback, 1);
+	CHECK_EQ(crew_executor_wait(ex, 10), -ETIMEDOUT);
+	gate_open(&in_callback);
+	CHECK_EQ(crew_executor_wait(ex, CREW_FOREVER), 0);
 }

@@ -148,6 +148,10 @@ TEST(bad_names_and_sizes_are_refused)
 	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	CHECK_EQ(crew_handle_error(crew_block_make(name, 2 << 20)), -EFBIG);
 	CHECK(!is_there(name));
+	block = crew_block_make(name, 4096);
+	CHECK_EQ(crew_handle_error(block), 0);
+	CHECK_EQ(crew_block_unlink(name), 0);
+	CHECK_EQ(crew_drop(block), 0);
 }
 
 /* A file of that name that is no block, of any size: a folder, one that is empty, another's behind a link. */
@@ -341,10 +345,72 @@ TEST(a_killed_tracker_is_started_anew)
 	CHECK_EQ(crew_drop(ready), 0);
 }
 
+/* Also when it is a name that goes by which the loss is found, be it the last. */
+static void lose_trackers_at_unlink(void *arg)
+{
+	crew_event *ready = arg;
+	char other[80];
+
+	snprintf(other, sizeof other, "%s-2", name);
+	for (int left = 1; left >= 0; left--) {
+		pid_t tracker;
+
+		if (left) {
+			CHECK_EQ(crew_handle_error(crew_block_make(name, 100)), 0);
+			CHECK_EQ(crew_handle_error(crew_block_make(other, 100)), 0);
+		}
+		tracker = crew__tracker_pid();
+		CHECK_EQ(kill(tracker, SIGKILL), 0);
+		while (lives(tracker))
+			sched_yield();
+		CHECK_EQ(crew_block_unlink(left ? other : name), 0);
+		CHECK_EQ(crew__tracker_pid() != 0 && crew__tracker_pid() != tracker, left == 1);
+	}
+	CHECK_EQ(crew_handle_error(crew_block_make(name, 100)), 0);
+	crew_event_set(*ready);
+	pause();
+}
+TEST(a_killed_tracker_is_missed_by_an_unlink)
+{
+	crew_event ready = crew_event_make();
+	pid_t pid;
+
+	fresh_name("missed");
+	pid = child_start(lose_trackers_at_unlink, &ready);
+	CHECK_EQ(crew_event_wait(ready, CREW_FOREVER), 0);
+	CHECK(is_there(name));
+	child_kill(pid);
+	await_gone(name);
+	CHECK_EQ(crew_drop(ready), 0);
+}
+
+/* It keeps as many names as there are. */
+static void make_many(void *arg)
+{
+	char one[100];
+
+	for (int i = 0; i < *(int *)arg; i++) {
+		snprintf(one, sizeof one, "%s-%d", name, i);
+		CHECK_EQ(crew_handle_error(crew_block_make(one, 10)), 0);
+	}
+}
+TEST(a_tracker_keeps_many_names)
+{
+	int count = 40;
+	char one[100];
+
+	fresh_name("many");
+	child_join(child_start(make_many, &count));
+	for (int i = 0; i < count; i++) {
+		snprintf(one, sizeof one, "%s-%d", name, i);
+		await_gone(one);
+	}
+}
+
 /* Behind the library's back, so that the tracker does not learn of it. */
 static void hand_over(void *arg)
 {
-	crew_event *ready = arg;
+	crew_value *told = arg;
 	char path[100];
 	pid_t tracker;
 
@@ -356,23 +422,23 @@ static void hand_over(void *arg)
 	CHECK_EQ(unlink(path), 0);
 	CHECK(lives(tracker));
 	CHECK_EQ(crew_handle_error(crew_block_make_with(name, 200, CREW_UNTRACKED)), 0);
-	crew_event_set(*ready);
+	crew_value_store(*told, tracker);
 }
 /* It takes away what it was told of, not another file that has got the name since; signals that end others do not end it. */
 TEST(the_tracker_leaves_other_files_of_the_name_alone)
 {
-	crew_event ready = crew_event_make();
+	crew_value tracker = crew_value_make(pid_t, 0);
 	crew_block block;
 
 	fresh_name("other");
-	child_join(child_start(hand_over, &ready));
-	for (int i = 0; i < 1000; i++)
+	child_join(child_start(hand_over, &tracker));
+	while (lives((pid_t)crew_value_load(tracker))) /* until it has taken away what it means to */
 		sched_yield();
 	block = crew_block_attach(name);
 	CHECK_EQ(crew_block_at(block).len, 200u);
 	CHECK_EQ(crew_block_unlink(name), 0);
 	CHECK_EQ(crew_drop(block), 0);
-	CHECK_EQ(crew_drop(ready), 0);
+	CHECK_EQ(crew_drop(tracker), 0);
 }
 
 static void uses_only(void *arg)
@@ -481,5 +547,25 @@ TEST(a_death_within_an_item_is_told_by_that_item)
 	CHECK(item.kind == CREW_ITEM_BOOL && !item.is.boolean);
 	CHECK_EQ(crew_shareable_list_set(list, 1, crew_item_string("new")), 0);
 	CHECK(is_text(list, 1, "new"));
+	CHECK_EQ(crew_drop(list), 0);
+}
+
+/* Bytes that are none have no length; more of them than there is memory for make no list. */
+TEST(items_that_are_none_are_refused)
+{
+	crew_item item = { .kind = CREW_ITEM_BYTES }, got = { .kind = CREW_ITEM_NONE };
+	crew_shareable_list list = crew_shareable_list_make(&item, 1);
+
+	CHECK_EQ(crew_handle_error(list), 0);
+	CHECK_EQ(crew_shareable_list_set(list, 0, item), 0);
+	CHECK_EQ(crew_shareable_list_get(list, 0, &got), 0);
+	CHECK(got.kind == CREW_ITEM_BYTES && got.is.bytes.len == 0);
+	crew_bytes_free(got.is.bytes);
+	item.is.bytes.len = 5;
+	CHECK_EQ(crew_shareable_list_set(list, 0, item), -EINVAL);
+	CHECK_EQ(crew_handle_error(crew_shareable_list_make(&item, 1)), -EINVAL);
+	item.is.bytes = crew_bytes_make(name, SIZE_MAX);
+	CHECK_EQ(crew_handle_error(crew_shareable_list_make(&item, 1)), -EINVAL);
+	CHECK_EQ(crew_handle_error(crew_shareable_list_make(&item, SIZE_MAX / 2)), -EINVAL);
 	CHECK_EQ(crew_drop(list), 0);
 }

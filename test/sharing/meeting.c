@@ -3,6 +3,8 @@
  * meeting.c: barriers, and locks for readers and writers.
  */
 #include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "sharers.h"
@@ -377,5 +379,172 @@ TEST(dead_readers_leave_nothing_and_dead_writers_eownerdead)
 	CHECK_EQ(crew_release(m.rwlock), 0);
 	CHECK_EQ(crew_acquire(crew_reading(m.rwlock)), 0);
 	CHECK_EQ(crew_release(m.rwlock), 0);
+	close_meeting(&m);
+}
+
+static void write_and_leave(void *arg)
+{
+	struct meeting *m = arg;
+
+	CHECK_EQ(crew_acquire(m->rwlock), 0);
+	_exit(0);
+}
+/* After a writer who died the next writer has it alone, too, and is told. */
+TEST(a_writer_after_a_dead_one_is_told)
+{
+	struct meeting m = open_meeting(1);
+
+	child_join(child_start(write_and_leave, &m));
+	CHECK_EQ(crew_acquire_within(m.rwlock, 20000), -EOWNERDEAD);
+	CHECK_EQ(crew_handle_recover(m.rwlock), 0);
+	CHECK_EQ(crew_release(m.rwlock), 0);
+	CHECK_EQ(crew_acquire(m.rwlock), 0);
+	CHECK_EQ(crew_release(m.rwlock), 0);
+	close_meeting(&m);
+}
+
+static void find_it_taken(int i, void *arg)
+{
+	struct meeting *m = arg;
+
+	(void)i;
+	CHECK_EQ(crew_release(m->rwlock), -EPERM); /* he has had nothing yet */
+	CHECK_EQ(crew_try_acquire(m->rwlock), -EBUSY);
+	CHECK_EQ(crew_acquire_within(m->rwlock, 10), -ETIMEDOUT);
+	CHECK_EQ(crew_try_acquire(crew_reading(m->rwlock)), -EBUSY);
+	CHECK_EQ(crew_acquire_within(crew_reading(m->rwlock), 10), -ETIMEDOUT);
+}
+TEST_CARRIED(whoever_comes_while_somebody_writes_may_give_up)
+{
+	struct meeting m = open_meeting(1);
+
+	CHECK_EQ(crew_acquire(m.rwlock), 0);
+	crowd_start(1, find_it_taken, &m);
+	crowd_join();
+	CHECK_EQ(crew_release(m.rwlock), 0);
+	close_meeting(&m);
+}
+
+static void read_when_there_is_room(void *arg)
+{
+	struct meeting *m = arg;
+
+	CHECK_EQ(crew_acquire(crew_reading(m->rwlock)), 0);
+	CHECK_EQ(crew_release(m->rwlock), 0);
+}
+static void wait_for_room_in_vain(void *arg)
+{
+	struct meeting *m = arg;
+
+	CHECK_EQ(crew_acquire(crew_reading(m->rwlock)), CREW_EHANDLE);
+}
+/* 960 read at once, here one thread so many times; more wait. */
+TEST(more_readers_than_there_is_room_for_wait)
+{
+	struct meeting m = open_meeting(1);
+	pid_t pid;
+
+	for (int i = 0; i < 960; i++)
+		CHECK_EQ(crew_acquire(crew_reading(m.rwlock)), 0);
+	CHECK_EQ(crew_try_acquire(crew_reading(m.rwlock)), -EBUSY);
+	CHECK_EQ(crew_acquire_within(crew_reading(m.rwlock), 30), -ETIMEDOUT);
+	pid = child_start(read_when_there_is_room, &m);
+	child_await_sleep(pid);
+	CHECK_EQ(crew_release(m.rwlock), 0);
+	child_join(pid);
+	CHECK_EQ(crew_try_acquire(crew_reading(m.rwlock)), 0);
+	for (int i = 0; i < 960; i++)
+		CHECK_EQ(crew_release(m.rwlock), 0);
+	CHECK_EQ(crew_release(m.rwlock), -EPERM);
+	for (int i = 0; i < 960; i++)
+		CHECK_EQ(crew_acquire(crew_reading(m.rwlock)), 0);
+	pid = child_start(wait_for_room_in_vain, &m);
+	child_await_sleep(pid);
+	CHECK_EQ(crew_drop(m.rwlock), 0);
+	child_join(pid);
+	m.rwlock = crew_rwlock_make();
+	close_meeting(&m);
+}
+
+static void wait_sent_away(int i, void *arg)
+{
+	struct meeting *m = arg;
+
+	CHECK_EQ(i == 0 ? crew_barrier_wait(m->barrier, CREW_FOREVER) : i == 1 ? crew_acquire(m->rwlock) : crew_event_wait(m->event, CREW_FOREVER),
+		 CREW_EHANDLE);
+}
+static void wait_at_barrier(void *arg)
+{
+	wait_sent_away(0, arg);
+}
+static void wait_to_write(void *arg)
+{
+	wait_sent_away(1, arg);
+}
+static void wait_for_event(void *arg)
+{
+	wait_sent_away(2, arg);
+}
+/* Whoever sleeps in what is dropped is sent away. */
+TEST(a_drop_sends_away_whoever_sleeps_there)
+{
+	static void (*const waits[])(void *arg) = { wait_at_barrier, wait_to_write, wait_for_event };
+	struct meeting m = open_meeting(2);
+	pid_t pid[3];
+
+	CHECK_EQ(crew_acquire(crew_reading(m.rwlock)), 0);
+	for (int i = 0; i < 3; i++) {
+		pid[i] = child_start(waits[i], &m);
+		child_await_sleep(pid[i]);
+	}
+	while (crew_barrier_waiting(m.barrier) == 0 || crew_owner_of(m.rwlock).whose == CREW_NOBODYS)
+		sched_yield();
+	CHECK_EQ(crew_drop(m.barrier), 0);
+	CHECK_EQ(crew_drop(m.rwlock), 0);
+	CHECK_EQ(crew_drop(m.event), 0);
+	for (int i = 0; i < 3; i++)
+		child_join(pid[i]);
+}
+
+static void pass_once(void *arg)
+{
+	struct meeting *m = arg;
+
+	CHECK_GE(crew_barrier_wait(m->barrier, CREW_FOREVER), 0);
+}
+static void pass_often(void *arg)
+{
+	struct meeting *m = arg;
+
+	for (int round = 0; round < 20; round++)
+		CHECK_GE(crew_barrier_wait(m->barrier, CREW_FOREVER), 0);
+}
+/* Whoever sleeps through many rounds of others has passed in his own. */
+TEST(a_sleeper_of_many_rounds_has_passed_in_his_own)
+{
+	struct meeting m = open_meeting(2);
+	pid_t pid = child_start(pass_once, &m), other;
+	int status;
+
+	while (crew_barrier_waiting(m.barrier) < 1)
+		sched_yield();
+	CHECK_EQ(kill(pid, SIGSTOP), 0);
+	CHECK_EQ(waitpid(pid, &status, WUNTRACED), pid);
+	pass_once(&m);
+	other = child_start(pass_often, &m);
+	pass_often(&m);
+	child_join(other);
+	CHECK_EQ(kill(pid, SIGCONT), 0);
+	child_join(pid);
+	close_meeting(&m);
+}
+
+TEST(nobody_waits_at_a_broken_barrier)
+{
+	struct meeting m = open_meeting(2);
+
+	CHECK_EQ(crew_barrier_abort(m.barrier), 0);
+	CHECK_EQ(crew_barrier_waiting(m.barrier), 0);
+	CHECK(crew_barrier_broken(m.barrier));
 	close_meeting(&m);
 }

@@ -412,3 +412,80 @@ TEST_CARRIED(producers_and_consumers_alternate_over_a_condition)
 	CHECK_EQ(crew_value_load(s.count), 4 * (int)(s.times / 8));
 	close_scene(&s);
 }
+
+/* ---- what a wait may find when it ends ---- */
+
+static void sleep_for_what_is_dropped(void *arg)
+{
+	struct scene *s = arg;
+
+	CHECK_EQ(crew_acquire(s->semaphore), CREW_EHANDLE);
+}
+TEST(a_semaphore_that_is_dropped_sends_its_sleepers_away)
+{
+	struct scene s = open_scene(0, 0);
+	pid_t pid = child_start(sleep_for_what_is_dropped, &s);
+
+	child_await_sleep(pid);
+	CHECK_EQ(crew_drop(s.semaphore), 0);
+	child_join(pid);
+}
+
+/* A predicate that came true without a word is seen when the time is over. */
+static bool is_second_look(void *arg)
+{
+	return ++*(int *)arg > 1;
+}
+TEST(a_predicate_is_asked_once_more_at_the_end)
+{
+	struct scene s = open_scene(0, 0);
+	int looks = 0;
+
+	CREW_WITH (s.condition)
+		CHECK_EQ(crew_condition_wait_for(s.condition, is_second_look, &looks, 10), 0);
+	CHECK_EQ(looks, 2);
+	close_scene(&s);
+}
+
+static bool is_never(void *arg)
+{
+	(void)arg;
+	return false;
+}
+TEST(a_wait_for_a_predicate_ends_with_its_condition)
+{
+	struct scene s = open_scene(0, 0);
+	pid_t pid;
+
+	CHECK_EQ(crew_acquire(s.condition), 0);
+	pid = child_start(drop_it, &s);
+	CHECK_EQ(crew_condition_wait_for(s.condition, is_never, NULL, CREW_FOREVER), CREW_EHANDLE);
+	child_join(pid);
+}
+
+static void take_and_die(void *arg)
+{
+	struct scene *s = arg;
+
+	CHECK_EQ(crew_acquire(s->condition), 0);
+	_exit(0);
+}
+/* The lock of one who died without a word comes back with his death, not with the end of the time. */
+TEST(a_sleeper_whose_time_is_over_is_told_of_a_dead_owner)
+{
+	struct scene s = open_scene(0, 0);
+	pid_t pid;
+	int rc;
+
+	CHECK_EQ(crew_acquire(s.condition), 0);
+	pid = child_start(take_and_die, &s);
+	child_await_sleep(pid);
+	do
+		rc = crew_condition_wait(s.condition, 20);
+	while (rc == -ETIMEDOUT); /* the lock was ours again before it was his */
+	CHECK_EQ(rc, -EOWNERDEAD);
+	CHECK_EQ(crew_handle_recover(s.condition), 0);
+	CHECK_EQ(crew_release(s.condition), 0);
+	child_join(pid);
+	close_scene(&s);
+}

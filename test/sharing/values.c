@@ -225,3 +225,14 @@ TEST(things_of_no_size_are_refused)
 	CHECK_EQ(crew_handle_error(crew_array_new(NULL, 3, 0, CREW_TYPE_OF(int))), -EINVAL);
 	CHECK_EQ(crew_handle_error(crew_value_new(from, 0, CREW_TYPE_OF(int))), -EINVAL);
 }
+
+/* Nor is one larger than a value may be, and to look for such a one harms nobody. */
+TEST(values_have_a_greatest_size)
+{
+	crew_value none = crew_value_new(NULL, 70000, CREW_TYPE(CREW_STRUCT, 70000));
+	crew_error error;
+
+	CHECK_EQ(crew_handle_error(none), -E2BIG);
+	CHECK(crew_value_cast(none, CREW_TYPE(CREW_STRUCT, 70000), __FILE__, __LINE__) != NULL);
+	CHECK(crew_caught(&error) && error.code == -E2BIG);
+}

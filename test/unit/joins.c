@@ -4,6 +4,7 @@
  * order, every way out, and what a worker's words look like when all is joined.
  */
 #include <crew/crew.h>
+#include <errno.h>
 #include <sched.h>
 
 #include "../runner.h"
@@ -216,5 +217,44 @@ TEST(a_stolen_call_hears_that_its_task_is_cancelled)
 		CHECK_EQ(crew_future_cancel(f, NULL), 0);
 		CHECK_EQ(crew_result(f, &y), 0);
 		CHECK_EQ(y, 1);
+	}
+}
+
+/* What a stolen call left behind is its task's: memory, of which the task may return some, and a raise, unless it had one before. */
+CREW_TASK(crew_bytes, held_text, (int, n))
+{
+	held(n);
+	crew_result_alloc(10);
+	return crew_result_copy("taken", 6);
+}
+CREW_TASK(crew_bytes, returns_what_was_stolen)
+{
+	crew_spawn(held_text, a, 1);
+	await_thieves(1);
+	ck_pr_store_32(&opened, 1);
+	return crew_sync(held_text, a);
+}
+CREW_TASK(int, raises_held, (int, n))
+{
+	return crew_raise(ERANGE, "the thief, %d", held(n));
+}
+CREW_TASK(int, raises_before)
+{
+	crew_spawn(raises_held, a, 1);
+	await_thieves(1);
+	crew_raise(EDOM, "the owner");
+	ck_pr_store_32(&opened, 1);
+	return crew_sync(raises_held, a);
+}
+TEST(a_task_has_what_its_stolen_calls_left_behind)
+{
+	CREW_SCOPE (ex, crew_threads(2)) {
+		crew_bytes y;
+
+		CHECK_EQ(crew_run(ex, &y, returns_what_was_stolen), 0);
+		CHECK_STR(y.data, "taken");
+		crew_bytes_free(y);
+		ck_pr_store_32(&opened, 0);
+		CHECK_EQ(crew_future_error(crew_submit(ex, raises_before))->code, EDOM);
 	}
 }

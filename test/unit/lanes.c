@@ -104,3 +104,18 @@ TEST(ten_thousand_hints_come_out_sorted)
 	}
 	crew__lane_fini(&lane);
 }
+
+/* Below the lowest all are equal. */
+TEST(what_is_lower_than_the_lowest_is_as_low)
+{
+	struct priority_lane lane = { 0 };
+
+	crew__lane_init(&lane);
+	put(&lane, 1, -1000000, 1000);
+	put(&lane, 2, -LANE_MAX_PRIORITY, 1001);
+	put(&lane, 3, -1000001, 1002);
+	CHECK_EQ(take(&lane, LANE_LATE), 1u);
+	CHECK_EQ(take(&lane, LANE_LATE), 2u);
+	CHECK_EQ(take(&lane, LANE_LATE), 3u);
+	crew__lane_fini(&lane);
+}

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -55,6 +56,43 @@ TEST(a_task_of_a_module_loaded_later_runs)
 				check_product(ex, task_in(module), x, 2 * x);
 			dlclose(module);
 		}
+}
+
+/* Also one that the program knows by a path of its own, from a folder in which no worker is. */
+TEST(a_module_loaded_by_a_relative_path_runs)
+{
+	char path[] = LATE_2, *name = strrchr(path, '/');
+	int y;
+
+	CREW_SCOPE (ex, crew_processes(.workers = 1)) {
+		void *module;
+
+		CHECK_EQ(crew_run(ex, &y, here), 0);
+		*name = '\0';
+		CHECK_EQ(chdir(path), 0);
+		*name = '/';
+		*--name = '.';
+		module = dlopen(name, RTLD_NOW);
+		CHECK(module != NULL);
+		check_product(ex, task_in(module), 5, 10);
+		dlclose(module);
+	}
+}
+
+/* One that was linked without a build id is known by its path. */
+TEST(a_module_without_a_build_id_is_found_by_its_path)
+{
+	int y;
+
+	CREW_SCOPE (ex, crew_processes(.workers = 1)) {
+		void *module;
+
+		CHECK_EQ(crew_run(ex, &y, here), 0);
+		module = dlopen(NAMELESS, RTLD_NOW);
+		CHECK(module != NULL);
+		check_product(ex, task_in(module), 5, 20);
+		dlclose(module);
+	}
 }
 
 /* A map's items travel in another way. */
@@ -148,6 +186,22 @@ TEST(a_module_that_cannot_be_had_is_named)
 		module = dlopen(path, RTLD_NOW);
 		unlink(path);
 		check_refused(ex, task_in(module), "cannot be loaded");
+		dlclose(module);
+	}
+	copy(LATE_2, path);
+	CREW_SCOPE (ex, crew_processes(.workers = 1)) { /* in a map, too */
+		const long in[] = { 1, 2 };
+		const void *columns[] = { in };
+		crew_error error;
+		void *module;
+		long out[2];
+
+		CHECK_EQ(crew_run(ex, &y, here), 0);
+		module = dlopen(path, RTLD_NOW);
+		unlink(path);
+		CHECK_EQ(crew_executor_map(ex, task_in(module), columns, out, 2, &(struct crew_map_options){ .error = &error }, sizeof(struct crew_map_options)),
+			 CREW_ENOTASK);
+		CHECK_HAS(error.message, "cannot be loaded");
 		dlclose(module);
 	}
 	copy(LATE_2, path);
