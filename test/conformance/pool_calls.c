@@ -146,6 +146,14 @@ TEST(the_error_of_a_call_is_told_to_those_it_is_shared_with)
 	}
 }
 
+/* Not before its callback is registered, or that would be called here. */
+static uint32_t registered;
+CREW_TASK(long, square_later, (long, x))
+{
+	while (!__atomic_load_n(&registered, __ATOMIC_SEQ_CST))
+		sched_yield();
+	return x * x;
+}
 /* What is not done in time: a task, a callback. */
 TEST(a_join_runs_out_of_time)
 {
@@ -153,11 +161,12 @@ TEST(a_join_runs_out_of_time)
 		CREW_POOL_SCOPE (pool, crew_threadpool(1)) {
 			uint32_t calls = 0;
 
-			arrived = opened = 0;
+			arrived = opened = registered = 0;
 			if (callback)
-				crew_pool_apply_async_with(pool, (.callback = stays, .arg = &calls), square, 2);
+				crew_pool_apply_async_with(pool, (.callback = stays, .arg = &calls), square_later, 2);
 			else
 				crew_pool_apply_async(pool, stands, 2);
+			__atomic_store_n(&registered, 1, __ATOMIC_SEQ_CST);
 			await_arrivals(1);
 			CHECK_EQ(crew_pool_finish(pool), 0);
 			CHECK_EQ(crew_pool_join(pool, 0), -ETIMEDOUT);
