@@ -87,7 +87,8 @@ CREW_API int crew_pipe_fd(crew_pipe p);
  * Both sides show that they know the key, by HMAC-SHA256 over what both have made up for the occasion, before anything else is sent; an empty key is a key like any
  * other, if a bad one. What is sent then is neither encrypted nor signed: over TCP that is for trusted networks. Over Unix sockets the
  * other side must moreover belong to the same user. The handshake takes at most 5 s, else it has failed; up to 64 may go on at once, so a client that is
- * slow, or silent, delays nobody else. A message over TCP, or from a peer over a Unix socket, has at most 1 GiB: CREW_EPROTO closes the connection.
+ * slow, or silent, delays nobody else. A message over TCP, or from a peer over a Unix socket, has at most 1 GiB.
+ * What comes and is no message is CREW_EPROTO; over TCP nothing behind it can be read, and the connection is closed.
  *
  * The HMAC is libcrypto's (OpenSSL 1.1 or 3), which is loaded at the first use: -ENOSYS where it is not installed.
  */

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/descriptor.h"
 #include "ipc/cell.h"
 #include "ipc/extent.h"
 #include "ipc/family_memory.h"
@@ -129,21 +130,17 @@ static size_t size_limit(void)
 
 static int create(size_t size, struct family **ret)
 {
-	int fd = memfd_create("crew-family", MFD_CLOEXEC | MFD_ALLOW_SEALING), high;
+	int fd = crew__fd_keep(memfd_create("crew-family", MFD_CLOEXEC | MFD_ALLOW_SEALING));
 
 	if (fd < 0)
-		return -errno;
-	high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (high < 0 || ftruncate(high, (off_t)size) || fcntl(high, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+		return fd;
+	if (ftruncate(fd, (off_t)size) || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
 		int rc = -errno;
 
 		close(fd);
-		if (high >= 0)
-			close(high);
 		return rc;
 	}
-	close(fd);
-	return map(high, size, ret);
+	return map(fd, size, ret);
 }
 
 static int furnish(struct family *m)

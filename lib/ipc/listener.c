@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/descriptor.h"
 #include "ipc/address.h"
 #include "ipc/handshake.h"
 #include "ipc/hmac.h"
@@ -56,7 +57,7 @@ static int socket_for(const struct address *address)
 {
 	int type = address->any.sa_family == AF_UNIX ? SOCK_SEQPACKET : SOCK_STREAM;
 
-	return crew__fd_lift(socket(address->any.sa_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+	return crew__fd_keep(socket(address->any.sa_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 }
 
 static bool is_unix(const struct address *address)
@@ -169,7 +170,7 @@ static int open_sockets(struct crew_listener *l)
 	rc = bind_and_listen(l);
 	if (rc)
 		return rc;
-	l->epoll = crew__fd_lift(epoll_create1(EPOLL_CLOEXEC));
+	l->epoll = crew__fd_keep(epoll_create1(EPOLL_CLOEXEC));
 	if (l->epoll < 0)
 		return l->epoll;
 	if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, l->fd, &event))
@@ -268,7 +269,7 @@ static void let_in(struct crew_listener *l)
 	struct guest *g;
 
 	while ((g = free_place(l))) {
-		int fd = crew__fd_lift(accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
+		int fd = crew__fd_keep(accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
 
 		if (fd < 0 && fd != -EINTR && fd != -ECONNABORTED)
 			return;

@@ -27,6 +27,7 @@
 
 #include "base/clock.h"
 #include "base/cpu.h"
+#include "base/descriptor.h"
 #include "core/context.h"
 #include "ipc/pipe_end.h"
 
@@ -110,7 +111,7 @@ static int enclosed(struct msghdr *message)
 	if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int)))
 		return message->msg_flags & MSG_CTRUNC ? -EMFILE : -1;
 	memcpy(&fd, CMSG_DATA(c), sizeof fd);
-	fd = crew__fd_lift(fd);
+	fd = crew__fd_keep(fd);
 	return fd < 0 ? -EMFILE : fd;
 }
 
@@ -165,9 +166,9 @@ static int send_large(struct pipe_end *e, const void *data, size_t n, uint64_t d
 		return -EMSGSIZE;
 	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && n > limit.rlim_cur)
 		return -EFBIG;
-	fd = memfd_create("crew-message", MFD_CLOEXEC);
+	fd = crew__fd_keep(memfd_create("crew-message", MFD_CLOEXEC));
 	if (fd < 0)
-		return -errno;
+		return fd;
 #ifdef CREW_FAULT_TORN_MESSAGE
 	rc = send_packet(e, FRAME_LARGE, NULL, n, fd, deadline);
 	if (rc == 0)

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/descriptor.h"
 
 enum { GIFT_MS = 60000 };
 
@@ -104,26 +105,13 @@ static void end_free(struct pipe_end *e)
 	free(e);
 }
 
-int crew__fd_lift(int fd)
-{
-	int high;
-
-	if (fd < 0 || fd > 2)
-		return fd < 0 ? -errno : fd;
-	high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (high < 0)
-		high = -errno;
-	close(fd);
-	return high;
-}
-
 /* Consumes fd. */
 static struct pipe_end *end_new(int fd, crew_handle handle, uint32_t flags)
 {
 	struct pipe_end *e = calloc(1, sizeof *e);
 	struct stat st;
 
-	fd = crew__fd_lift(fd);
+	fd = crew__fd_keep(fd);
 	if (!e || fstat(fd, &st)) {
 		free(e);
 		close(fd);

@@ -86,10 +86,6 @@ void crew__parcel_drop(struct parcel *parcel);
 /* poll() until a deadline, whatever signals come: 0; -EAGAIN: it was 0, and -ETIMEDOUT; -errno. */
 int crew__fd_await(int fd, short events, uint64_t deadline);
 
-/* The same descriptor, close-on-exec, but never 0, 1 or 2: those are the program's, even when it has closed them. -errno, also for what could not be opened; fd is
-   consumed. */
-int crew__fd_lift(int fd);
-
 /* The lender: pipe_lender.c. Count one more or one less end that others may ask for; it runs while there are any. */
 int crew__lender_open(uint64_t ret_name[2]); /* -errno */
 void crew__lender_close(void);

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/descriptor.h"
 #include "core/service.h"
 #include "ipc/pipe_end.h"
 
@@ -154,7 +155,7 @@ static void *lend(void *argument)
 		if (displaced(mine))
 			return NULL;
 		if (fds[0].revents) {
-			int fd = crew__fd_lift(accept4(lender.listener, NULL, NULL, SOCK_CLOEXEC));
+			int fd = crew__fd_keep(accept4(lender.listener, NULL, NULL, SOCK_CLOEXEC));
 
 			if (fd >= 0) {
 				serve(fd);
@@ -176,8 +177,8 @@ static int start(void)
 
 	if (getrandom(lender.name, sizeof lender.name, 0) != sizeof lender.name)
 		return -EAGAIN;
-	lender.listener = crew__fd_lift(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-	lender.bell = crew__fd_lift(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	lender.listener = crew__fd_keep(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+	lender.bell = crew__fd_keep(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (lender.listener < 0 || lender.bell < 0 ||
 	    bind(lender.listener, (struct sockaddr *)&address, address_of(lender.name, &address)) || listen(lender.listener, 128) ||
 	    fstat(lender.listener, &st))

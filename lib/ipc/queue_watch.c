@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/descriptor.h"
 #include "base/futex.h"
 #include "core/service.h"
 #include "ipc/queue_memory.h"
@@ -113,8 +114,8 @@ static int open_watch(struct queue *q, crew_handle handle)
 	w->handle = handle;
 	w->queue = q;
 	w->armed = 1;
-	w->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	rc = w->fd < 0 ? -errno : crew__service_start(&w->thread, watch, w);
+	w->fd = crew__fd_keep(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	rc = w->fd < 0 ? w->fd : crew__service_start(&w->thread, watch, w);
 	if (rc) {
 		if (w->fd >= 0)
 			close(w->fd);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/descriptor.h"
 #include "core/context.h"
 #include "core/waiting.h"
 #include "ipc/pipe_end.h"
@@ -114,9 +115,9 @@ static int watch_future(struct wait_set *set, size_t i)
 	if (future_done(f))
 		return 0;
 	if (set->bell < 0) {
-		set->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		set->bell = crew__fd_keep(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 		if (set->bell < 0)
-			return -errno;
+			return set->bell;
 		set->fds[set->n] = (struct pollfd){ .fd = set->bell, .events = POLLIN };
 	}
 	w->cb = (struct callback){ .fn = rung, .arg = &set->bell, .embedded = true };

@@ -22,11 +22,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
 #include "base/niceness.h"
 #include "base/signals.h"
 #include "core/service.h"
 #include "process/kin.h"
-#include "process/mapping.h"
 #include "process/nursery.h"
 #include "process/pidfd.h"
 #include "process/server.h"

@@ -22,10 +22,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
 #include "base/niceness.h"
 #include "core/service.h"
 #include "process/kin.h"
-#include "process/mapping.h"
 #include "process/pidfd.h"
 
 /* For the exit handler, which has no other way to know: written once, before the task. */

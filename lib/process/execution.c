@@ -23,7 +23,6 @@
 
 #include "base/atomic.h"
 #include "ipc/family.h"
-#include "process/mapping.h"
 #include "process/parcel.h"
 
 #define PROGRAM "/proc/self/exe"

@@ -22,7 +22,6 @@
 
 #include "base/futex.h"
 #include "core/registry.h"
-#include "process/mapping.h"
 #include "process/nursery.h"
 
 enum { GRACE_MS = 1000 };

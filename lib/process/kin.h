@@ -15,9 +15,9 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "base/descriptor.h"
 #include "core/context.h"
 #include "core/identity.h"
-#include "process/mapping.h"
 
 enum { NAME_ROOM = 64, PATH_ROOM = 64 };
 

@@ -13,9 +13,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
 #include "core/packing.h"
 #include "process/kin.h"
-#include "process/mapping.h"
 
 struct head {
 	uint64_t magic, size;

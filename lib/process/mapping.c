@@ -22,44 +22,6 @@
 
 enum { LARGE = 1 << 20, CHECKED = 64 << 20 };
 
-int crew__fd_keep(int fd)
-{
-	int kept;
-
-	if (fd < 0)
-		return -errno;
-	if (fd > 2)
-		return fd;
-	kept = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (kept < 0)
-		kept = -errno;
-	close(fd);
-	return kept;
-}
-
-int crew__fd_mark(int fd, struct fd_mark *ret)
-{
-	struct stat st;
-
-	if (fstat(fd, &st))
-		return -errno;
-	*ret = (struct fd_mark){ st.st_dev, st.st_ino };
-	return 0;
-}
-
-bool crew__fd_is(int fd, const struct fd_mark *mark)
-{
-	struct fd_mark now;
-
-	return fd >= 0 && crew__fd_mark(fd, &now) == 0 && now.dev == mark->dev && now.ino == mark->ino;
-}
-
-void crew__fd_close(int fd, const struct fd_mark *mark)
-{
-	if (crew__fd_is(fd, mark))
-		close(fd);
-}
-
 static int seal(int fd, size_t size)
 {
 	struct rlimit limit;

@@ -12,13 +12,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/types.h>
 
-/* What a descriptor refers to. Not for what has no inode of its own: eventfds, timers, epolls, on older kernels pidfds. */
-struct fd_mark {
-	dev_t dev;
-	ino_t ino;
-};
+#include "base/descriptor.h"
 
 struct mapping {
 	int fd; /* -1: none */
@@ -44,14 +39,5 @@ int crew__mapping_restrict(struct mapping *m);
 
 /* In a forked process: map it (where the parent has it, if that is free there) and close the fd. NULL on failure. */
 void *crew__mapping_adopt(const struct mapping *m, bool writable);
-
-/* The same descriptor, close-on-exec, and not 0, 1 or 2, which are the program's even when it closed them. -errno; fd is consumed. */
-int crew__fd_keep(int fd);
-
-/* Remember what it is. -errno. */
-int crew__fd_mark(int fd, struct fd_mark *ret);
-/* Is it that still? */
-bool crew__fd_is(int fd, const struct fd_mark *mark);
-void crew__fd_close(int fd, const struct fd_mark *mark); /* if it is */
 
 #endif

@@ -12,8 +12,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
+
 #include "base/clock.h"
-#include "process/mapping.h"
 
 union control {
 	struct cmsghdr header;

@@ -13,7 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "process/mapping.h"
+#include "base/descriptor.h"
+
 #include "process/parcel.h"
 
 enum { LOST_MS = 200 }; /* for it to end by itself */

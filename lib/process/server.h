@@ -16,7 +16,8 @@
 #include <crew/processes.h>
 #include <sys/types.h>
 
-#include "process/mapping.h"
+#include "base/descriptor.h"
+
 
 enum { SERVER_FDS_MAX = 16, SERVER_DATA_MAX = 64 << 10, SILENCE_MS = 10000 /* counts as death */ };
 

@@ -26,13 +26,13 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/descriptor.h"
 #include "base/futex.h"
 #include "base/signals.h"
 #include "core/registry.h"
 #include "core/service.h"
 #include "ipc/family.h"
 #include "process/execution.h"
-#include "process/mapping.h"
 #include "process/parcel.h"
 #include "process/pidfd.h"
 

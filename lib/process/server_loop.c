@@ -31,7 +31,6 @@
 #include "base/signals.h"
 #include "ipc/family.h"
 #include "process/execution.h"
-#include "process/mapping.h"
 #include "process/parcel.h"
 #include "process/pidfd.h"
 

@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/descriptor.h"
 #include "process/kin.h"
-#include "process/mapping.h"
 
 int crew_signal_fd(const int *signals, size_t n)
 {

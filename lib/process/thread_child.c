@@ -15,12 +15,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
 #include "base/futex.h"
 #include "base/niceness.h"
 #include "base/signals.h"
 #include "core/packing.h"
 #include "process/kin.h"
-#include "process/mapping.h"
 #include "thread/thread_pool.h"
 
 struct thread_start {

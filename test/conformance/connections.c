@@ -161,7 +161,16 @@ TEST(no_socket_takes_the_place_of_stdio)
 	}
 }
 
-/* A program that has closed its standard input finds nothing of ours there. */
+TEST(no_queue_that_is_polled_takes_the_place_of_stdio)
+{
+	crew_queue q = crew_queue_make(.item = sizeof(int));
+
+	close(STDIN_FILENO);
+	CHECK_GE(crew_queue_fd(q), 3);
+	CHECK_EQ(fcntl(STDIN_FILENO, F_GETFD), -1);
+	crew_queue_drop(q);
+}
+
 TEST(a_descriptor_that_comes_takes_no_place_of_stdio)
 {
 	int kept = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3), fd;
