@@ -215,6 +215,26 @@ TEST(workers_that_retire_strand_nothing)
 	}
 }
 
+/* Nor does one take more than its share when there is much to be taken at once, of tasks that take no time. */
+TEST(no_worker_takes_more_than_its_share)
+{
+	enum { SHARE = 100, N = 4 * SHARE };
+	crew_future *fs[N];
+	pid_t y, last = 0;
+	int of_one = 0;
+
+	CREW_SCOPE (ex, crew_processes(.workers = 1, .max_tasks_per_child = SHARE)) {
+		for (int i = 0; i < N; i++)
+			fs[i] = crew_submit(ex, worker_pid);
+		for (int i = 0; i < N; i++) {
+			CHECK_EQ(crew_result(fs[i], &y), 0);
+			of_one = y == last ? of_one + 1 : 1;
+			last = y;
+			CHECK_LE(of_one, SHARE);
+		}
+	}
+}
+
 static int refuse(void *arg, int worker)
 {
 	(void)arg, (void)worker;
