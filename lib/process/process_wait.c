@@ -161,6 +161,8 @@ static bool spin(struct process_executor *p, crew_future *f, uint64_t ticket, ui
 {
 	uint64_t end = 0, now;
 
+	if (p->ring.geometry.cpus == 1) /* it is whoever answers that needs it */
+		return false;
 	for (uint32_t i = 1;; i++) {
 		if (ring_answered(&p->ring, ticket) || phase_done(ck_pr_load_32(&f->state))) {
 			linger(p, ticket);

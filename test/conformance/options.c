@@ -118,18 +118,47 @@ TEST(the_number_of_workers_may_be_positional)
 		CHECK_EQ(crew_executor_workers(ex), crew_cpu_count());
 }
 
-/* The affinity of the opener counts for the default. */
-TEST(the_default_number_of_workers_honours_affinity)
+/* Nobody of this process may run anywhere but on one CPU from now on. */
+static void have_one_cpu(void)
 {
-	cpu_set_t one;
+	cpu_set_t ours, one;
+	int cpu = 0;
 
+	CHECK_EQ(sched_getaffinity(0, sizeof ours, &ours), 0);
+	while (!CPU_ISSET(cpu, &ours))
+		cpu++;
 	CPU_ZERO(&one);
-	CPU_SET(0, &one);
+	CPU_SET(cpu, &one);
 	if (sched_setaffinity(0, sizeof one, &one))
 		SKIP("affinity cannot be set here");
 	CHECK_EQ(crew_cpu_count(), 1);
+}
+
+/* The affinity of the opener counts for the default. */
+TEST(the_default_number_of_workers_honours_affinity)
+{
+	have_one_cpu();
 	CREW_SCOPE (ex, crew_threads())
 		CHECK_EQ(crew_executor_workers(ex), 1);
+}
+
+/* There whoever waits makes way for whoever answers, outside and in a task. */
+CREW_TASK(int, has_another_answer)
+{
+	int y = 0;
+
+	return crew_run(crew_task_executor(), &y, answer) ? -1 : y;
+}
+TEST_KIND(one_cpu_is_enough)
+{
+	have_one_cpu();
+	CREW_SCOPE (ex, kind_open(.workers = 2))
+		for (int i = 0; i < 100; i++) {
+			int y = 0;
+
+			CHECK_EQ(i % 2 ? crew_run(ex, &y, answer) : crew_run(ex, &y, has_another_answer), 0);
+			CHECK_EQ(y, 42);
+		}
 }
 
 /* Workers are named name/0, name/1, …; a long name is cut, not refused. */
