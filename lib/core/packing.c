@@ -72,7 +72,12 @@ static crew_bytes bytes_at(const void *arguments, const struct crew_parameter *p
 	return bytes;
 }
 
-const uint64_t crew__no_arguments;
+const void *crew__arguments(const crew_task *task, const void *arguments)
+{
+	static const uint64_t nothing;
+
+	return arguments || task->parameter_count || task->arguments > sizeof nothing ? arguments : &nothing;
+}
 
 int crew__packed_size(const crew_task *task, const void *arguments, const struct shared_range *shared, size_t *ret)
 {

@@ -23,8 +23,8 @@ extern struct shared_range crew__shared_here;
 /* Size of the run for these arguments; a multiple of 8, at least task->arguments. -E2BIG when it does not fit in 63 bits. */
 int crew__packed_size(const crew_task *task, const void *arguments, const struct shared_range *shared, size_t *ret);
 
-/* What a task without parameters may be called with, when its caller has passed NULL: a struct of arguments that has nothing in it. */
-extern const uint64_t crew__no_arguments;
+/* What a task is called with: where it has no parameters, NULL is a struct that has nothing in it. NULL: they are missing. */
+const void *crew__arguments(const crew_task *task, const void *arguments);
 
 /* Write the run; buf has that size and is aligned to 8. */
 void crew__pack(const crew_task *task, const void *arguments, const struct shared_range *shared, void *buf);

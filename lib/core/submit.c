@@ -41,7 +41,7 @@ static int refuse(crew_executor *ex, const crew_task *task, const void *argument
 		snprintf(text, size, "%s", crew_strerror(CREW_ESHUTDOWN));
 		return CREW_ESHUTDOWN;
 	}
-	if (!arguments && task->parameter_count) {
+	if (!crew__arguments(task, arguments)) {
 		snprintf(text, size, "no arguments were given to '%s'", task->name);
 		return -EINVAL;
 	}
@@ -282,7 +282,7 @@ static __attribute__((__noinline__)) crew_future *submit_any(crew_executor *ex, 
 	port = crew__port(base_of(ex));
 	if (unlikely(!port))
 		return deliver_at_once(options, FIXED_NO_MEMORY);
-	submit(ex, base_of(ex), port, task, arguments ? arguments : &crew__no_arguments, options, STATE_OWNED, &f);
+	submit(ex, base_of(ex), port, task, crew__arguments(task, arguments), options, STATE_OWNED, &f);
 	return f;
 }
 
@@ -308,7 +308,7 @@ int crew_executor_post(crew_executor *ex, const crew_task *task, const void *arg
 	port = crew__port(base_of(ex));
 	if (!port)
 		return -ENOMEM;
-	rc = submit(ex, base_of(ex), port, task, arguments ? arguments : &crew__no_arguments, NULL, 0, &f);
+	rc = submit(ex, base_of(ex), port, task, crew__arguments(task, arguments), NULL, 0, &f);
 	if (!is_fixed(f))
 		crew__detach(f); /* only now: a stale hint may have run it before it was submitted */
 	return rc;

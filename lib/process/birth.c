@@ -325,7 +325,7 @@ static int refuse(const crew_task *task, const void *arguments, enum crew_start 
 		*why = "no task was given";
 		return CREW_ENOTASK;
 	}
-	if (!arguments && task->parameter_count) {
+	if (!crew__arguments(task, arguments)) {
 		*why = "no arguments were given";
 		return -EINVAL;
 	}
@@ -365,7 +365,7 @@ static int deliver(struct delivery *d, const struct crew_start_options *o, enum 
 crew_process *crew_process_start(const crew_task *task, const void *arguments, const struct crew_start_options *options, size_t size)
 {
 	struct crew_start_options o;
-	struct delivery d = { .task = task, .arguments = arguments ? arguments : &crew__no_arguments, .detached = -1 };
+	struct delivery d = { .task = task, .detached = -1 };
 	enum crew_start how;
 	const char *why = "an option that this version does not know";
 	int rc = crew__kin_install();
@@ -381,6 +381,7 @@ crew_process *crew_process_start(const crew_task *task, const void *arguments, c
 	if (rc)
 		return crew__process_failed(d.p, rc, "'%s': %s (%s)", task ? task->name : "?", why, crew_strerror(rc));
 	d.p->task = task;
+	d.arguments = crew__arguments(task, arguments);
 	rc = deliver(&d, &o, how);
 	close_all(&d);
 	memcpy(d.p->name, d.birth.name, sizeof d.p->name);

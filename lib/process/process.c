@@ -525,7 +525,7 @@ crew_process *crew_process_close(crew_process *p)
 {
 	int rc = crew__process_check(p);
 
-	if (rc == CREW_EFORKED && p->kind != KIN_PARENT) {
+	if (rc == CREW_EFORKED && p->kind != KIN_SELF && p->kind != KIN_PARENT) { /* those two were never allocated */
 		if (p->kind == KIN_THREAD)
 			crew__fd_close(p->fd, &p->mark);
 		free(p->value); /* our copy; a child's descriptors were closed by the fork's hook */

@@ -103,7 +103,7 @@ static int check(const crew_task *task, const void *arguments, const struct crew
 {
 	if (!task || task->size < sizeof *task || (!task->run && !task->raw))
 		return CREW_ENOTASK;
-	if ((!arguments && task->parameter_count) || o->reserved_ || o->stdin_fd || o->stdout_fd || o->stderr_fd || o->detach || o->max_memory ||
+	if (!crew__arguments(task, arguments) || o->reserved_ || o->stdin_fd || o->stdout_fd || o->stderr_fd || o->detach || o->max_memory ||
 	    o->max_cpu_s || o->max_files || !niceness_is_possible(o->nice))
 		return -EINVAL;
 	return 0;
@@ -185,7 +185,7 @@ crew_process *crew_process_start_thread(const crew_task *task, const void *argum
 	if (rc == 0)
 		rc = check(task, arguments, &o);
 	if (rc == 0)
-		s = prepare(task, arguments ? arguments : &crew__no_arguments, &o, &rc);
+		s = prepare(task, crew__arguments(task, arguments), &o, &rc);
 	if (rc == 0) {
 		if (o.name)
 			snprintf(p->name, sizeof p->name, "%s", o.name);

@@ -157,6 +157,7 @@ TEST_EACH(a_missing_task_is_enotask, ex)
 TEST_EACH(no_arguments_are_enough_for_a_task_without_parameters, ex)
 {
 	crew_future *f = crew_executor_submit(ex, CREW_TASK_OF(answer), NULL, NULL, 0);
+	crew_task hollow = *CREW_TASK_OF(answer);
 	int y = 0;
 
 	CHECK_EQ(crew_result(f, &y), 0);
@@ -166,6 +167,8 @@ TEST_EACH(no_arguments_are_enough_for_a_task_without_parameters, ex)
 	CHECK_EQ(crew_executor_post(ex, CREW_TASK_OF(answer), NULL), 0);
 	CHECK_EQ(crew_future_error(crew_executor_submit(ex, CREW_TASK_OF(reads), NULL, NULL, 0))->code, -EINVAL);
 	CHECK_EQ(crew_executor_post(ex, CREW_TASK_OF(reads), NULL), -EINVAL);
+	hollow.arguments = 64; /* of which nobody says what they are */
+	CHECK_EQ(crew_future_error(crew_executor_submit(ex, &hollow, NULL, NULL, 0))->code, -EINVAL);
 	check_alive(ex);
 }
 
