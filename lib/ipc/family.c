@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -39,9 +40,7 @@ struct family *crew__family;
 
 static bool ours(const struct family *m)
 {
-	struct stat st;
-
-	return fstat(m->fd, &st) == 0 && st.st_dev == m->dev && st.st_ino == m->ino;
+	return crew__fd_is(m->fd, &m->mark);
 }
 
 static int populate_by_fd(const struct family *m, const unsigned char *p, size_t n)
@@ -94,10 +93,9 @@ static struct family *discard(struct family *m)
 static int map(int fd, size_t size, struct family **ret)
 {
 	struct family *m = calloc(1, sizeof *m);
-	struct stat st;
 	void *base;
 
-	if (!m || fstat(fd, &st)) {
+	if (!m || crew__fd_mark(fd, &m->mark)) {
 		free(m);
 		close(fd);
 		return -ENOMEM;
@@ -110,7 +108,9 @@ static int map(int fd, size_t size, struct family **ret)
 		close(fd);
 		return rc;
 	}
-	*m = (struct family){ base, size, fd, st.st_dev, st.st_ino };
+	m->base = base;
+	m->size = size;
+	m->fd = fd;
 	madvise(base, size, MADV_DONTDUMP);
 	*ret = m;
 	return 0;

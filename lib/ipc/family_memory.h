@@ -17,9 +17,8 @@
 #ifndef CREW_LIB_FAMILY_MEMORY_H
 #define CREW_LIB_FAMILY_MEMORY_H
 
-#include <sys/stat.h>
-
 #include "base/atomic.h"
+#include "base/descriptor.h"
 #include "ipc/family.h"
 
 enum { CHUNK_SHIFT = 16, CELL_SHIFT_MIN = 6, CELL_SHIFT_MAX = 13, CELL_CLASSES = CELL_SHIFT_MAX - CELL_SHIFT_MIN + 1 };
@@ -54,8 +53,7 @@ struct family {
 	unsigned char *base;
 	size_t size;
 	int fd;
-	dev_t dev; /* what fd is, for the day when the program closes it and the number becomes something else's */
-	ino_t ino;
+	struct fd_mark mark; /* what fd is, for the day when the program closes it and the number becomes something else's */
 };
 extern struct family *crew__family;
 

@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -58,7 +57,7 @@ static void after_fork_child(void)
 			*at = e->next;
 			e->next = table.lost;
 			table.lost = e;
-			if (socket_is(e->fd, e->ino))
+			if (crew__fd_is(e->fd, &e->mark))
 				close(e->fd);
 		} else {
 			at = &e->next;
@@ -96,7 +95,7 @@ static struct pipe_end **find(crew_handle handle)
 
 static void end_free(struct pipe_end *e)
 {
-	if (socket_is(e->fd, e->ino))
+	if (crew__fd_is(e->fd, &e->mark))
 		close(e->fd);
 	pthread_mutex_destroy(&e->sending);
 	pthread_mutex_destroy(&e->receiving);
@@ -109,10 +108,9 @@ static void end_free(struct pipe_end *e)
 static struct pipe_end *end_new(int fd, crew_handle handle, uint32_t flags)
 {
 	struct pipe_end *e = calloc(1, sizeof *e);
-	struct stat st;
 
 	fd = crew__fd_keep(fd);
-	if (!e || fstat(fd, &st)) {
+	if (!e || crew__fd_mark(fd, &e->mark)) {
 		free(e);
 		close(fd);
 		return NULL;
@@ -120,7 +118,6 @@ static struct pipe_end *end_new(int fd, crew_handle handle, uint32_t flags)
 	e->handle = handle;
 	e->fd = fd;
 	e->flags = flags;
-	e->ino = st.st_ino;
 	e->refs = 1;
 	pthread_mutex_init(&e->sending, NULL);
 	pthread_mutex_init(&e->receiving, NULL);
@@ -157,7 +154,7 @@ static bool still_there(struct pipe_end *e)
 {
 	if (!e->inherited)
 		return true;
-	if (!socket_is(e->fd, e->ino))
+	if (!crew__fd_is(e->fd, &e->mark))
 		return false;
 	e->inherited = false;
 	return true;
@@ -342,7 +339,7 @@ int crew__end_lend(crew_handle handle)
 
 	lock();
 	at = find(handle);
-	if (*at && (*at)->made && socket_is((*at)->fd, (*at)->ino)) {
+	if (*at && (*at)->made && crew__fd_is((*at)->fd, &(*at)->mark)) {
 		fd = fcntl((*at)->fd, F_DUPFD_CLOEXEC, 3);
 		fd = fd < 0 ? -errno : fd;
 		if (fd >= 0)

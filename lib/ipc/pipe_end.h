@@ -10,8 +10,8 @@
 
 #include <crew/pipe.h>
 #include <pthread.h>
-#include <sys/stat.h>
 
+#include "base/descriptor.h"
 #include "ipc/frame.h"
 #include "ipc/object.h"
 
@@ -39,11 +39,11 @@ struct pipe_end {
 	crew_handle handle;
 	int fd;
 	uint32_t flags;
-	ino_t ino; /* of the socket: is fd still what it was, after a fork that closed everything? */
+	struct fd_mark mark; /* is fd still what it was, after a fork that closed everything? */
 	struct pipe_end *next;
 	/* guarded by the table */
 	uint32_t refs; /* of the table, and of calls that go on */
-	bool inherited; /* by a fork, and not used here since: nobody has looked at ino */
+	bool inherited; /* by a fork, and not used here since: nobody has looked at mark */
 	bool made;     /* here: we lend it */
 	bool lent;     /* somebody has a copy */
 	uint64_t given; /* until when it may still be fetched; 0: it was not given away */
@@ -60,14 +60,6 @@ struct pipe_end {
 	bool spoilt;			/* nonsense came over a stream: nothing behind it can be read */
 	struct frame frame;
 };
-
-/* Is it that socket still? The program may have closed it and opened something else. */
-static inline bool socket_is(int fd, ino_t ino)
-{
-	struct stat st;
-
-	return fd >= 0 && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_ino == ino;
-}
 
 /* Make an end of this process of fd, which is consumed. *ret is a failed handle when it cannot be. */
 crew_pipe crew__end_make(int fd, uint32_t flags);

@@ -34,7 +34,7 @@ static struct {
 	uint32_t ends;	  /* that may be asked for */
 	uint64_t name[2];
 	int listener, bell; /* bell: an eventfd; look at the count */
-	ino_t ino; /* of the listener: are the two still ours? */
+	struct fd_mark mark; /* of the listener: are the two still ours? */
 } lender = { .mutex = PTHREAD_MUTEX_INITIALIZER, .listener = -1, .bell = -1 };
 
 static socklen_t address_of(const uint64_t name[2], struct sockaddr_un *ret)
@@ -101,7 +101,7 @@ static void serve(int fd)
 /* The mutex is held. */
 static bool at_home(void)
 {
-	return lender.running && socket_is(lender.listener, lender.ino);
+	return lender.running && crew__fd_is(lender.listener, &lender.mark);
 }
 
 /* The mutex is held. */
@@ -117,8 +117,8 @@ static bool displaced(ino_t mine)
 	bool gone;
 
 	pthread_mutex_lock(&lender.mutex);
-	gone = lender.ino != mine || !at_home();
-	if (gone && lender.ino == mine)
+	gone = lender.mark.ino != mine || !at_home();
+	if (gone && lender.mark.ino == mine)
 		lender.running = false;
 	if (gone)
 		crew__service_leave();
@@ -132,7 +132,7 @@ static bool retire(ino_t mine)
 	bool last;
 
 	pthread_mutex_lock(&lender.mutex);
-	last = lender.ends == 0 && lender.ino == mine && at_home();
+	last = lender.ends == 0 && lender.mark.ino == mine && at_home();
 	if (last) {
 		close(lender.listener);
 		close(lender.bell);
@@ -172,7 +172,6 @@ static void *lend(void *argument)
 static int start(void)
 {
 	struct sockaddr_un address;
-	struct stat st;
 	int rc = 0;
 
 	if (getrandom(lender.name, sizeof lender.name, 0) != sizeof lender.name)
@@ -181,12 +180,10 @@ static int start(void)
 	lender.bell = crew__fd_keep(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (lender.listener < 0 || lender.bell < 0 ||
 	    bind(lender.listener, (struct sockaddr *)&address, address_of(lender.name, &address)) || listen(lender.listener, 128) ||
-	    fstat(lender.listener, &st))
+	    crew__fd_mark(lender.listener, &lender.mark))
 		rc = -errno;
-	if (rc == 0) {
-		lender.ino = st.st_ino;
-		rc = crew__service_start(NULL, lend, (void *)(uintptr_t)st.st_ino);
-	}
+	if (rc == 0)
+		rc = crew__service_start(NULL, lend, (void *)(uintptr_t)lender.mark.ino);
 	lender.running = rc == 0;
 	if (rc) {
 		close(lender.listener);
