@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <linux/capability.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -14,29 +13,21 @@
 #include <crew/crew.h>
 
 #include "../runner.h"
+#include "gate.h"
 
 #define HERE crew_task_executor()
 
-static uint32_t arrived, opened;
+static struct gate gate; /* of all tests here: their tasks run in threads of the program */
 
 CREW_TASK(int, stands)
 {
-	__atomic_add_fetch(&arrived, 1, __ATOMIC_SEQ_CST);
-	while (!__atomic_load_n(&opened, __ATOMIC_SEQ_CST))
-		sched_yield();
+	gate_pass(&gate);
 	return 0;
 }
 static void occupy(crew_executor *ex)
 {
-	__atomic_store_n(&arrived, 0, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&opened, 0, __ATOMIC_SEQ_CST);
 	crew_post(ex, stands);
-	while (!__atomic_load_n(&arrived, __ATOMIC_SEQ_CST))
-		sched_yield();
-}
-static void let_go(void)
-{
-	__atomic_store_n(&opened, 1, __ATOMIC_SEQ_CST);
+	gate_await(&gate, 1);
 }
 
 CREW_TASK(int, worker_index)
@@ -61,7 +52,7 @@ TEST(a_thread_that_waits_may_help)
 		own = crew_submit(ex, waits_for_itself);
 		CHECK_EQ(crew_result(own, &y), 0);
 		CHECK_EQ(y, -EDEADLK);
-		let_go();
+		gate_open(&gate);
 	}
 }
 
@@ -81,7 +72,7 @@ TEST(a_worker_of_another_pool_may_help)
 			occupy(ex);
 			CHECK_EQ(crew_run(other, &y, runs_in, ex), 0);
 			CHECK_EQ(y, 1);
-			let_go();
+			gate_open(&gate);
 		}
 }
 
@@ -148,17 +139,10 @@ TEST(a_worker_helps_as_deep_as_its_stack)
 
 /* ---- between the tasks of a batch ---- */
 
-static uint32_t order[200], order_count;
-
-static void note(uint32_t what)
+static void note(unsigned what)
 {
-	order[__atomic_fetch_add(&order_count, 1, __ATOMIC_SEQ_CST)] = what;
-}
-/* Before the executor is closed, and takes no more from its tasks. */
-static void await_notes(uint32_t n)
-{
-	while (__atomic_load_n(&order_count, __ATOMIC_SEQ_CST) < n)
-		sched_yield();
+	gate_write(&gate, (int32_t)what);
+	gate_arrive(&gate);
 }
 CREW_TASK(int, notes, (unsigned, what))
 {
@@ -177,30 +161,35 @@ CREW_TASK(int, submits_urgent, (unsigned, what))
 	}
 	return 0;
 }
+/* Behind the task that stands at the gate, until all have run: before the executor is closed, and takes no more from its tasks. */
+static void run_urgent_and_others(crew_executor *ex)
+{
+	crew_submit(ex, submits_urgent, 0u);
+	for (unsigned i = 1; i < 4; i++)
+		crew_submit(ex, notes, i);
+	gate_open(&gate);
+	gate_await(&gate, 1 + 22);
+}
 TEST(urgent_tasks_go_between_those_of_a_batch)
 {
-	uint32_t urgent = 0, next = 0;
+	int32_t urgent = 0, next = 0;
 
 	CREW_SCOPE (ex, crew_threads(1)) {
 		occupy(ex);
 		crew_future_cancel(crew_submit_with(ex, (.priority = 1), notes, 99u), NULL);
 		crew_future_cancel(crew_submit_with(ex, (.priority = -1), notes, 99u), NULL);
-		crew_submit(ex, submits_urgent, 0u);
-		for (unsigned i = 1; i < 4; i++)
-			crew_submit(ex, notes, i);
-		let_go();
-		await_notes(22);
+		run_urgent_and_others(ex);
 	}
-	CHECK_EQ(order_count, 22u);
-	for (uint32_t i = 0; i < order_count; i++)
-		if (order[i] >= 100) { /* each in the order of their submit */
-			CHECK_EQ(order[i], 100 + urgent + (urgent >= 3));
+	CHECK_EQ(gate.log_count, 22u);
+	for (uint32_t i = 0; i < gate.log_count; i++)
+		if (gate.log[i] >= 100) { /* each in the order of their submit */
+			CHECK_EQ(gate.log[i], 100 + urgent + (urgent >= 3));
 			urgent++;
 		} else {
-			CHECK_EQ(order[i], next++);
+			CHECK_EQ(gate.log[i], next++);
 		}
-	CHECK_EQ(urgent, 18u);
-	CHECK_EQ(order[1], 100u);
+	CHECK_EQ(urgent, 18);
+	CHECK_EQ(gate.log[1], 100);
 }
 
 /* As far as the thread's share of tasks goes: what it has in its hands comes first then. */
@@ -208,15 +197,11 @@ TEST(urgent_tasks_leave_a_thread_its_share)
 {
 	CREW_SCOPE (ex, crew_threads(.workers = 1, .max_tasks_per_child = 5)) {
 		occupy(ex);
-		crew_submit(ex, submits_urgent, 0u);
-		for (unsigned i = 1; i < 4; i++)
-			crew_submit(ex, notes, i);
-		let_go();
-		await_notes(22);
+		run_urgent_and_others(ex);
 	}
-	CHECK_EQ(order_count, 22u);
-	for (uint32_t i = 0; i < 4; i++)
-		CHECK_EQ(order[i], i);
+	CHECK_EQ(gate.log_count, 22u);
+	for (int32_t i = 0; i < 4; i++)
+		CHECK_EQ(gate.log[i], i);
 }
 
 /* Now and then a worker looks elsewhere first, so that nothing waits for ever behind what is urgent. */
@@ -226,9 +211,9 @@ TEST(many_urgent_tasks_and_others_are_all_run)
 		occupy(ex);
 		for (unsigned i = 0; i < 150; i++)
 			crew_submit_with(ex, (.priority = i % 3 ? 1 : -1), notes, i);
-		let_go();
+		gate_open(&gate);
 	}
-	CHECK_EQ(order_count, 150u);
+	CHECK_EQ(gate.log_count, 150u);
 }
 
 /* ---- before and after its tasks ---- */

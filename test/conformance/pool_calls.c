@@ -4,11 +4,10 @@
  */
 #include <crew/crew.h>
 #include <errno.h>
-#include <pthread.h>
-#include <sched.h>
 #include <string.h>
 
 #include "../runner.h"
+#include "gate.h"
 
 CREW_TASK(long, square, (long, x))
 {
@@ -19,33 +18,16 @@ CREW_TASK(int, fails, (int, code))
 	return crew_raise(code, "code %d", code);
 }
 
-/* A place where callbacks and tasks of threads stand until the test lets them go. */
-static uint32_t arrived, opened;
+static struct gate gate; /* where callbacks and tasks of threads stand until the test lets them go */
 
-static bool stand(void)
-{
-	__atomic_add_fetch(&arrived, 1, __ATOMIC_SEQ_CST);
-	while (!__atomic_load_n(&opened, __ATOMIC_SEQ_CST))
-		sched_yield();
-	return true;
-}
-static void await_arrivals(uint32_t n)
-{
-	while (__atomic_load_n(&arrived, __ATOMIC_SEQ_CST) < n)
-		sched_yield();
-}
-static void let_go(void)
-{
-	__atomic_store_n(&opened, 1, __ATOMIC_SEQ_CST);
-}
 CREW_TASK(int, stands, (int, y))
 {
-	stand();
+	gate_pass(&gate);
 	return y;
 }
 CREW_TASK(int, stands_and_fails, (int, code))
 {
-	stand();
+	gate_pass(&gate);
 	return crew_raise(code, "after all");
 }
 
@@ -57,7 +39,7 @@ static void count(crew_future *f, void *arg)
 static void stays(crew_future *f, void *arg)
 {
 	count(f, arg);
-	stand();
+	gate_pass(&gate);
 }
 
 /* One callback, the other or none. */
@@ -118,9 +100,9 @@ TEST(a_result_that_was_given_up_does_not_come_back)
 		crew_future *f = crew_pool_apply_async_with(pool, (.callback = count, .arg = &calls), stands, 5);
 		int y = 0;
 
-		await_arrivals(1);
+		gate_await(&gate, 1);
 		CHECK_EQ(crew_future_cancel(f, "no more"), 1);
-		let_go();
+		gate_open(&gate);
 		CHECK_EQ(crew_pool_finish(pool), 0);
 		CHECK_EQ(crew_pool_join(pool, CREW_FOREVER), 0);
 		CHECK_EQ(calls, 1u);
@@ -135,9 +117,9 @@ TEST(the_error_of_a_call_is_told_to_those_it_is_shared_with)
 		uint32_t calls = 0;
 		crew_future *f = crew_pool_apply_async_with(pool, (.error_callback = count, .arg = &calls), stands_and_fails, EDOM), *elsewhere;
 
-		await_arrivals(1);
+		gate_await(&gate, 1);
 		elsewhere = crew_promise_future(crew_future_share(f));
-		let_go();
+		gate_open(&gate);
 		CHECK_EQ(crew_future_error(f)->code, EDOM);
 		CHECK_EQ(crew_future_error(elsewhere)->code, EDOM);
 		CHECK_STR(crew_future_error(elsewhere)->message, "after all");
@@ -147,11 +129,10 @@ TEST(the_error_of_a_call_is_told_to_those_it_is_shared_with)
 }
 
 /* Not before its callback is registered, or that would be called here. */
-static uint32_t registered;
+static struct gate registered;
 CREW_TASK(long, square_later, (long, x))
 {
-	while (!__atomic_load_n(&registered, __ATOMIC_SEQ_CST))
-		sched_yield();
+	gate_wait(&registered);
 	return x * x;
 }
 /* What is not done in time: a task, a callback. */
@@ -161,17 +142,17 @@ TEST(a_join_runs_out_of_time)
 		CREW_POOL_SCOPE (pool, crew_threadpool(1)) {
 			uint32_t calls = 0;
 
-			arrived = opened = registered = 0;
+			gate = registered = (struct gate){ 0 };
 			if (callback)
 				crew_pool_apply_async_with(pool, (.callback = stays, .arg = &calls), square_later, 2);
 			else
 				crew_pool_apply_async(pool, stands, 2);
-			__atomic_store_n(&registered, 1, __ATOMIC_SEQ_CST);
-			await_arrivals(1);
+			gate_open(&registered);
+			gate_await(&gate, 1);
 			CHECK_EQ(crew_pool_finish(pool), 0);
 			CHECK_EQ(crew_pool_join(pool, 0), -ETIMEDOUT);
 			CHECK_EQ(crew_pool_join(pool, 10), -ETIMEDOUT);
-			let_go();
+			gate_open(&gate);
 			CHECK_EQ(crew_pool_join(pool, CREW_FOREVER), 0);
 			CHECK_EQ(calls, (uint32_t)callback);
 		}
