@@ -259,19 +259,23 @@ static void make_and_stay(void *arg)
 	crew_event_set(*ready);
 	pause();
 }
-/* kill -9 of the maker leaves no name. */
-TEST(a_killed_maker_leaves_no_name)
+/* `maker` makes the block, says so, and is killed. */
+static void check_killed(const char *called, void (*maker)(void *ready))
 {
 	crew_event ready = crew_event_make();
 	pid_t pid;
 
-	fresh_name("killed");
-	pid = child_start(make_and_stay, &ready);
+	fresh_name(called);
+	pid = child_start(maker, &ready);
 	CHECK_EQ(crew_event_wait(ready, CREW_FOREVER), 0);
 	CHECK(is_there(name));
 	child_kill(pid);
 	await_gone(name);
 	CHECK_EQ(crew_drop(ready), 0);
+}
+TEST(a_killed_maker_leaves_no_name)
+{
+	check_killed("killed", make_and_stay);
 }
 
 static void make_and_end(void *arg)
@@ -372,16 +376,7 @@ static void lose_trackers_at_unlink(void *arg)
 }
 TEST(a_killed_tracker_is_missed_by_an_unlink)
 {
-	crew_event ready = crew_event_make();
-	pid_t pid;
-
-	fresh_name("missed");
-	pid = child_start(lose_trackers_at_unlink, &ready);
-	CHECK_EQ(crew_event_wait(ready, CREW_FOREVER), 0);
-	CHECK(is_there(name));
-	child_kill(pid);
-	await_gone(name);
-	CHECK_EQ(crew_drop(ready), 0);
+	check_killed("missed", lose_trackers_at_unlink);
 }
 
 /* It keeps as many names as there are. */
