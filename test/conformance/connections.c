@@ -3,10 +3,8 @@
  * connections.c: both ends of a connection to another program, and what may come over it that no library has sent: pieces, nonsense, half a message, a reset, an
  * answer of somebody who does not know the key. The limits of such messages; and what a program that has closed its stdin finds in its place: nothing.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,25 +12,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../runner.h"
 #include <crew/crew.h>
 
-static crew_bytes key(void)
-{
-	return crew_bytes_str("a key that both sides know");
-}
-
-static crew_listener *listen_at(const char *address)
-{
-	int code = 1;
-	crew_listener *l = crew_listener_open(address, key(), &code);
-
-	if (code == -ENOSYS)
-		SKIP("no libcrypto here");
-	CHECK_EQ(code, 0);
-	CHECK(l != NULL);
-	return l;
-}
+#include "../runner.h"
+#include "clients.h"
 
 struct connector {
 	char address[160];
@@ -40,7 +23,7 @@ struct connector {
 	crew_pipe made;
 };
 
-static void *connect_to(void *arg)
+static void *connect_here(void *arg)
 {
 	struct connector *c = arg;
 
@@ -51,11 +34,11 @@ static void *connect_to(void *arg)
 /* Both ends of a connection are ours. */
 static void connect_both(const char *address, crew_pipe end[2])
 {
-	crew_listener *l = listen_at(address);
+	crew_listener *l = listen_at(address, key());
 	struct connector c;
 
 	snprintf(c.address, sizeof c.address, "%s", crew_listener_address(l));
-	CHECK_EQ(pthread_create(&c.thread, NULL, connect_to, &c), 0);
+	CHECK_EQ(pthread_create(&c.thread, NULL, connect_here, &c), 0);
 	end[0] = crew_listener_accept(l, CREW_FOREVER);
 	pthread_join(c.thread, NULL);
 	end[1] = c.made;
@@ -143,7 +126,7 @@ TEST(a_send_over_tcp_that_gives_up_in_the_middle_closes_the_connection)
 TEST(no_socket_takes_the_place_of_stdio)
 {
 	const char *const addresses[] = { "tcp:127.0.0.1:0", NULL };
-	crew_listener *l = listen_at(NULL); /* libcrypto is loaded */
+	crew_listener *l = listen_at(NULL, key()); /* libcrypto is loaded */
 	crew_pipe end[2];
 
 	crew_listener_close(l);
@@ -154,7 +137,7 @@ TEST(no_socket_takes_the_place_of_stdio)
 		talk_once(end);
 		crew_pipe_drop(end[0]);
 		crew_pipe_drop(end[1]);
-		l = listen_at(addresses[i]);
+		l = listen_at(addresses[i], key());
 		CHECK_GE(crew_listener_fd(l), 3);
 		CHECK_EQ(fcntl(STDIN_FILENO, F_GETFD), -1);
 		crew_listener_close(l);
@@ -270,20 +253,7 @@ static void *be_impostor(void *arg)
 
 TEST(a_listener_that_does_not_know_the_key_is_refused)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), code;
-	socklen_t n = sizeof at;
-	char address[64];
-	pthread_t thread;
+	int code = connect_to(be_impostor, CREW_FOREVER);
 
-	CHECK_EQ(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
-	CHECK_EQ(listen(fd, 1), 0);
-	CHECK_EQ(getsockname(fd, (struct sockaddr *)&at, &n), 0);
-	CHECK_EQ(pthread_create(&thread, NULL, be_impostor, &fd), 0);
-	snprintf(address, sizeof address, "tcp:127.0.0.1:%d", ntohs(at.sin_port));
-	code = crew_handle_error(crew_connect(address, key(), CREW_FOREVER));
 	CHECK(code == CREW_EAUTH || code == -ENOSYS);
-	shutdown(fd, SHUT_RDWR);
-	pthread_join(thread, NULL);
-	close(fd);
 }

@@ -17,6 +17,7 @@
 
 #include "gate.h"
 #include "kinds.h"
+#include "tasks.h"
 
 #define NEEDS_WORKERS() NOT_WHERE(IMMEDIATE | GROUPED, "it has no workers of its own")
 
@@ -52,17 +53,6 @@ CREW_TASK(int, cpus_of_worker)
 CREW_TASK(int, nice_of_worker)
 {
 	return getpriority(PRIO_PROCESS, 0);
-}
-CREW_TASK(long, stack_of_worker)
-{
-	pthread_attr_t attributes;
-	size_t size = 0;
-
-	if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
-		pthread_attr_getstacksize(&attributes, &size);
-		pthread_attr_destroy(&attributes);
-	}
-	return (long)size;
 }
 /* Use that much stack. */
 CREW_TASK(int, deep_stack)
@@ -121,14 +111,10 @@ TEST(the_number_of_workers_may_be_positional)
 /* Nobody of this process may run anywhere but on one CPU from now on. */
 static void have_one_cpu(void)
 {
-	cpu_set_t ours, one;
-	int cpu = 0;
+	cpu_set_t one;
 
-	CHECK_EQ(sched_getaffinity(0, sizeof ours, &ours), 0);
-	while (!CPU_ISSET(cpu, &ours))
-		cpu++;
 	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
+	CPU_SET(first_cpu(), &one);
 	if (sched_setaffinity(0, sizeof one, &one))
 		SKIP("affinity cannot be set here");
 	CHECK_EQ(crew_cpu_count(), 1);
@@ -418,7 +404,7 @@ TEST_KIND(workers_have_the_stack_they_are_given)
 	NEEDS_WORKERS();
 	CREW_SCOPE (ex, kind_open(.workers = 1, .stack_size = 16 << 20)) {
 		if (!(kind->traits & SEPARATE)) {
-			CHECK_EQ(crew_result(crew_submit(ex, stack_of_worker), &size), 0);
+			CHECK_EQ(crew_result(crew_submit(ex, stack_size), &size), 0);
 			CHECK_GE(size, 16L << 20);
 		}
 		CHECK_EQ(crew_result(crew_submit(ex, deep_stack), &y), 0);

@@ -13,6 +13,7 @@
 
 #include "gate.h"
 #include "kinds.h"
+#include "tasks.h"
 
 struct small {
 	char c;
@@ -173,10 +174,6 @@ CREW_TASK(crew_bytes, second_of_two)
 {
 	crew_result_copy("first", 5);
 	return crew_result_copy("second", 6);
-}
-CREW_TASK(crew_bytes, no_bytes)
-{
-	return crew_bytes_make(NULL, 0);
 }
 CREW_TASK(crew_bytes, monstrous)
 {
@@ -447,10 +444,6 @@ TEST_EACH(several_threads_wait_for_one_future, ex)
 }
 
 /* A string, or bytes, that are none are taken as none. */
-CREW_TASK(const char *, no_text)
-{
-	return NULL;
-}
 TEST_EACH(what_is_none_is_taken_as_none, ex)
 {
 	crew_bytes bytes = crew_bytes_make("x", 1);

@@ -11,6 +11,7 @@
 
 #include "gate.h"
 #include "kinds.h"
+#include "tasks.h"
 
 CREW_TASK(double, power, (double, base), (int, exp))
 {
@@ -414,17 +415,6 @@ TEST_KIND(one_worker_keeps_the_order_of_submits)
 	}
 }
 
-static int raw_reverse(crew_call *call)
-{
-	crew_bytes in = crew_call_args(call);
-	char out[64];
-
-	if (in.len > sizeof out)
-		return crew_call_raise(call, E2BIG, "%zu bytes", in.len);
-	for (size_t i = 0; i < in.len; i++)
-		out[i] = ((const char *)in.data)[in.len - 1 - i];
-	return crew_call_return(call, out, in.len);
-}
 CREW_RAW_TASK(reverse, raw_reverse);
 
 static int raw_failing(crew_call *call)

@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "children.h"
+#include "tasks.h"
 
 CREW_TASK(void, do_nothing)
 {
@@ -46,19 +46,9 @@ TEST_CHILD(pointers_go_where_memory_goes)
 	crew_process_close(p);
 }
 
-CREW_TASK(const char *, no_string)
-{
-	return NULL;
-}
-
-CREW_TASK(crew_bytes, no_bytes)
-{
-	return crew_bytes_make(NULL, 0);
-}
-
 TEST_CHILD(nothing_comes_back_as_nothing)
 {
-	crew_process *p = start(no_string), *q = start(no_bytes);
+	crew_process *p = start(no_text), *q = start(no_bytes);
 	const char *text = "text";
 	crew_bytes bytes = crew_bytes_str("bytes");
 
@@ -69,17 +59,6 @@ TEST_CHILD(nothing_comes_back_as_nothing)
 	crew_process_close(p), crew_process_close(q);
 }
 
-static int raw_reverse(crew_call *call)
-{
-	crew_bytes in = crew_call_args(call);
-	char out[64];
-
-	if (in.len > sizeof out)
-		return crew_call_raise(call, E2BIG, "%zu bytes", in.len);
-	for (size_t i = 0; i < in.len; i++)
-		out[i] = ((const char *)in.data)[in.len - 1 - i];
-	return crew_call_return(call, out, in.len);
-}
 CREW_RAW_TASK(reverse, raw_reverse);
 
 TEST_CHILD(a_raw_task_may_be_a_child)
@@ -288,12 +267,8 @@ TEST_CHILD(a_child_runs_on_the_cpus_it_is_given)
 {
 	crew_process *p;
 	char cpus[16];
-	cpu_set_t ours;
-	int y = 0, cpu = 0;
+	int y = 0, cpu = first_cpu();
 
-	CHECK_EQ(sched_getaffinity(0, sizeof ours, &ours), 0);
-	while (!CPU_ISSET(cpu, &ours))
-		cpu++;
 	snprintf(cpus, sizeof cpus, "%d", cpu);
 	p = start_with((.cpus = cpus), is_only_on, cpu);
 	CHECK_EQ(crew_process_result(p, &y), 0);
@@ -301,21 +276,9 @@ TEST_CHILD(a_child_runs_on_the_cpus_it_is_given)
 	crew_process_close(p);
 }
 
-CREW_TASK(long, stack_of_mine)
-{
-	pthread_attr_t attributes;
-	size_t size = 0;
-
-	if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
-		pthread_attr_getstacksize(&attributes, &size);
-		pthread_attr_destroy(&attributes);
-	}
-	return (long)size;
-}
-
 TEST(a_thread_has_the_stack_it_is_given)
 {
-	crew_process *p = crew_thread_start_with((.stack_size = 16 << 20), stack_of_mine);
+	crew_process *p = crew_thread_start_with((.stack_size = 16 << 20), stack_size);
 	long size = 0;
 
 	CHECK_EQ(crew_process_result(p, &size), 0);
