@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -266,6 +267,46 @@ int64_t measure_cpu_time(pid_t pid)
 		measure_require(clock_getcpuclockid(pid, &clock) == 0, "no CPU clock of process %d",
 				(int)pid);
 	return read_clock(clock);
+}
+
+struct runner {
+	pthread_barrier_t *line;
+	void (*fn)(void *item);
+	void *item;
+	pthread_t thread;
+};
+
+static void *run_one(void *arg)
+{
+	struct runner *r = arg;
+
+	pthread_barrier_wait(r->line); /* all are there */
+	pthread_barrier_wait(r->line); /* and the clock runs */
+	r->fn(r->item);
+	return NULL;
+}
+
+/* The clock is read while nobody can have begun, however late whoever reads it gets a CPU again. */
+int64_t measure_together(void (*fn)(void *item), void *items, size_t size, int n)
+{
+	struct runner *runners = calloc((size_t)n, sizeof(*runners));
+	pthread_barrier_t line;
+	int64_t begin, time;
+
+	measure_require(runners && pthread_barrier_init(&line, NULL, (unsigned)n + 1) == 0, "out of memory");
+	for (int i = 0; i < n; i++) {
+		runners[i] = (struct runner){ .line = &line, .fn = fn, .item = (char *)items + (size_t)i * size };
+		measure_require(pthread_create(&runners[i].thread, NULL, run_one, &runners[i]) == 0, "no thread");
+	}
+	pthread_barrier_wait(&line);
+	begin = measure_now();
+	pthread_barrier_wait(&line);
+	for (int i = 0; i < n; i++)
+		pthread_join(runners[i].thread, NULL);
+	time = measure_now() - begin;
+	pthread_barrier_destroy(&line);
+	free(runners);
+	return time;
 }
 
 void measure_pause(int64_t ns)

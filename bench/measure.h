@@ -72,6 +72,9 @@ const char *measure_name(const struct measure_options *o, const char *bench);
 long measure_repeats(const struct measure_options *o);
 long measure_tasks(const struct measure_options *o, long n);
 
+/* Run fn on each of n items of `size` bytes, each in a thread of its own. Nanoseconds from their common start, when all are there, to the end of the last. */
+int64_t measure_together(void (*fn)(void *item), void *items, size_t size, int n);
+
 /* End with status 1 and a sentence on stderr unless ok. */
 void measure_require(bool ok, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

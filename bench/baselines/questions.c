@@ -6,7 +6,6 @@
 #include "peer.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -25,45 +24,35 @@ static long increment(long x)
 /* ---- T1, T4 ---- */
 
 struct producer {
-	pthread_barrier_t *start;
 	struct peer_future **futures;
 	long n, first, wrong;
-	pthread_t thread;
 };
 
-static void produce(struct producer *p)
+static void produce(void *arg)
 {
+	struct producer *p = arg;
+
 	for (long i = 0; i < p->n; i++)
 		p->futures[i] = peer.submit(increment, p->first + i);
 	for (long i = 0; i < p->n; i++)
 		p->wrong += peer.take(p->futures[i]) != p->first + i + 1;
 }
 
-static void *producer_thread(void *arg)
+static int64_t submit_time(struct producer *producers, int n)
 {
-	struct producer *p = arg;
+	int64_t begin = measure_now();
 
-	pthread_barrier_wait(p->start);
-	produce(p);
-	return NULL;
+	if (n > 1)
+		return measure_together(produce, producers, sizeof *producers, n);
+	produce(producers);
+	return measure_now() - begin;
 }
 
-static double submit_once(struct producer *producers, int n, pthread_barrier_t *start)
+static double submit_once(struct producer *producers, int n)
 {
-	int64_t begin = measure_now(), time;
+	int64_t time = submit_time(producers, n);
 	long wrong = 0, tasks = 0;
 
-	if (n == 1) {
-		produce(producers);
-	} else {
-		for (int i = 0; i < n; i++)
-			pthread_create(&producers[i].thread, NULL, producer_thread, &producers[i]);
-		pthread_barrier_wait(start);
-		begin = measure_now();
-		for (int i = 0; i < n; i++)
-			pthread_join(producers[i].thread, NULL);
-	}
-	time = measure_now() - begin;
 	for (int i = 0; i < n; i++) {
 		wrong += producers[i].wrong;
 		tasks += producers[i].n;
@@ -72,10 +61,10 @@ static double submit_once(struct producer *producers, int n, pthread_barrier_t *
 	return (double)time / (double)tasks;
 }
 
-static double submit_round(struct producer *producers, int n, pthread_barrier_t *start, double *ns, long repeats)
+static double submit_round(struct producer *producers, int n, double *ns, long repeats)
 {
 	for (long i = 0; i < repeats; i++)
-		ns[i] = submit_once(producers, n, start);
+		ns[i] = submit_once(producers, n);
 	return measure_quantile(ns, (size_t)repeats, 0.5);
 }
 
@@ -85,18 +74,17 @@ static void ask_submit(const struct measure_options *o)
 	long n = measure_tasks(o, 1000000 / count), repeats = measure_repeats(o);
 	double *ns = calloc((size_t)repeats, sizeof(*ns));
 	struct producer producers[4];
-	pthread_barrier_t start;
 
-	measure_require(ns && pthread_barrier_init(&start, NULL, (unsigned)count + 1) == 0, "out of memory");
+	measure_require(ns != NULL, "out of memory");
 	for (int i = 0; i < count; i++) {
-		producers[i] = (struct producer){ .start = &start, .n = n, .first = n * i };
+		producers[i] = (struct producer){ .n = n, .first = n * i };
 		producers[i].futures = calloc((size_t)n, sizeof(struct peer_future *));
 		measure_require(producers[i].futures != NULL, "out of memory");
 	}
-	submit_once(producers, count, &start);
+	submit_once(producers, count);
 	for (int round = 0; round < o->rounds; round++)
 		measure_print(measure_name(o, o->bench), peer.name, o->workers, "ns/task",
-			      submit_round(producers, count, &start, ns, repeats));
+			      submit_round(producers, count, ns, repeats));
 	free(ns);
 	for (int i = 0; i < count; i++)
 		free(producers[i].futures);
