@@ -186,3 +186,24 @@ bool crew__cpu_to_spare(void)
 	}
 	return n > 1;
 }
+
+/* ---- which one ---- */
+
+bool crew__cpu_without(const cpu_set_t *set, int cpu, cpu_set_t *ret)
+{
+	if (cpu < 0 || cpu >= CPU_SETSIZE || !CPU_ISSET((size_t)cpu, set))
+		return false;
+	*ret = *set;
+	CPU_CLR((size_t)cpu, ret);
+	return CPU_COUNT(ret) > 0;
+}
+
+/* The mask is the user's to set at any time: it is read right before, and put back right after. */
+void crew__cpu_leave(int cpu)
+{
+	cpu_set_t all, others;
+
+	if (sched_getcpu() == cpu && sched_getaffinity(0, sizeof all, &all) == 0 && crew__cpu_without(&all, cpu, &others) &&
+	    sched_setaffinity(0, sizeof others, &others) == 0)
+		sched_setaffinity(0, sizeof all, &all);
+}

@@ -30,6 +30,7 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "base/spinning.h"
 #include "core/identity.h"
 
 enum {
@@ -249,7 +250,6 @@ bool crew__ring_any(const uint64_t *bits, const struct ring *ring);
 void crew__ring_bell(struct ring *ring, uint32_t worker);
 
 enum {
-	SPIN_NS = 15000, /* before a sleep: about what waking up costs */
 	COLD_NS = 300000, /* who is woken after so long is cold: likely to be queued on its waker's CPU, and not to be needed again soon */
 	TINY_NS = 5000,	 /* tasks that take less are not worth a wake of their own */
 	WORTH_NS = 20000 /* of work in the ring: worth waking one more */

@@ -217,9 +217,7 @@ static void join(struct thread_worker *w, struct crew_frame *frame)
 			ck_pr_stall();
 		if (!end) {
 			end = crew__now() + JOIN_SPIN_NS;
-		} else if (crew__now() < end) {
-			sched_yield();
-		} else {
+		} else if (crew__now() >= end) {
 			crew__block_begin(w);
 			if (ck_pr_cas_32(&frame->state, FRAME_SHARED, FRAME_SLEEPING))
 				while (load_acquire_32(&frame->state) == FRAME_SLEEPING)

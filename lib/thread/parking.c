@@ -338,14 +338,15 @@ void crew__wake_for_submit(struct thread_pool *pool)
 	if (!crew__wake_one(pool) || waker.wake == WAKE_STARTED)
 		return;
 	now = crew__now();
-	waker.wake = now - waker.last > COLD_NS ? WAKE_COLD : WAKE_NONE;
+	waker.wake = now - waker.last > COLD_NS ? WAKE_COLD : WAKE_WARM;
 	waker.last = now;
 }
 
-enum wake crew__last_wake(void)
+enum wake crew__last_wake(uint64_t *ret_at)
 {
 	enum wake wake = waker.wake;
 
+	*ret_at = waker.last;
 	waker.wake = WAKE_NONE;
 	return wake;
 }
@@ -462,6 +463,7 @@ void crew__park(struct thread_worker *w)
 {
 	struct thread_pool *pool = w->pool;
 	uint32_t high = load_acquire_32(&pool->high);
+	uint64_t began;
 
 	place_free(w);
 	crew__stop_search(w);
@@ -473,8 +475,13 @@ void crew__park(struct thread_worker *w)
 		w->relied_on = false;
 	else if (place_take(w))
 		return; /* and looks once more for who relied on its search, see run_batch: what it has seen may be several tasks */
+	began = crew__now();
 	while (!load_acquire_32(&w->bell))
 		crew__futex_wait(&w->bell, 0, NEVER, false);
+	w->slept = crew__now() - began;
+	w->batches = 0;
+	if (w->slept < SPIN_NS)
+		spin_ended(&w->spins, true); /* it would have */
 	ck_pr_store_32(&w->bell, 0);
 	crew__place_restore(w);
 	crew__woken(w);

@@ -10,8 +10,8 @@
  *  - a *worker* that wakes another goes on running: it takes its own CPU out of the wakee's mask before
  *    the wake, and the wakee puts the mask back. Moving itself would not do: it does not get to run.
  *  - an outside thread that wakes a worker is left alone, as it may sleep at once; but when work is
- *    left after the first batch, or the same happens again within a millisecond, the wakee moves off
- *    that CPU, by narrowing its mask for a moment.
+ *    left after the first batch, or the worker had not slept for longer than a spin, the wakee moves
+ *    off that CPU, by narrowing its mask for a moment.
  *
  * Masks are read before each change and put back only when nobody else has changed them meanwhile: they
  * are the user's to set, at any time.
@@ -21,9 +21,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/cpu.h"
 #include "thread/thread_pool.h"
-
-#define AGAIN_NS 1000000
 
 /* One "3" or "0-3" at *text; moves *text behind it. */
 static int parse_range(const char **text, cpu_set_t *ret)
@@ -75,20 +74,10 @@ int crew__place_first(const struct thread_pool *pool)
 	return sched_setaffinity(0, sizeof pool->cpus, &pool->cpus) ? -errno : 0;
 }
 
-/* set without cpu; false: nothing would be left, or it was not in. */
-static bool without(const cpu_set_t *set, int cpu, cpu_set_t *ret)
-{
-	if (cpu < 0 || cpu >= CPU_SETSIZE || !CPU_ISSET((size_t)cpu, set))
-		return false;
-	*ret = *set;
-	CPU_CLR((size_t)cpu, ret);
-	return CPU_COUNT(ret) > 0;
-}
-
 void crew__place_away(struct thread_worker *w)
 {
 	if (w->pool->limit < 2 || pthread_getaffinity_np(w->thread, sizeof w->affinity, &w->affinity) ||
-	    !without(&w->affinity, sched_getcpu(), &w->narrowed))
+	    !crew__cpu_without(&w->affinity, sched_getcpu(), &w->narrowed))
 		return;
 	w->pushed = pthread_setaffinity_np(w->thread, sizeof w->narrowed, &w->narrowed) == 0;
 }
@@ -104,24 +93,8 @@ void crew__place_restore(struct thread_worker *w)
 		sched_setaffinity(0, sizeof w->affinity, &w->affinity);
 }
 
-void crew__leave_cpu(int cpu)
+void crew__leave_waker(const struct thread_worker *w, int cpu, bool always)
 {
-	cpu_set_t all, others;
-
-	if (sched_getcpu() == cpu && sched_getaffinity(0, sizeof all, &all) == 0 && without(&all, cpu, &others) &&
-	    sched_setaffinity(0, sizeof others, &others) == 0)
-		sched_setaffinity(0, sizeof all, &all);
-}
-
-void crew__leave_waker(struct thread_worker *w, int cpu, bool if_again)
-{
-	uint64_t now, since;
-
-	if (w->pool->limit < 2 || sched_getcpu() != cpu)
-		return;
-	now = crew__now();
-	since = now - w->last_wake;
-	w->last_wake = now;
-	if (!if_again || since < AGAIN_NS)
-		crew__leave_cpu(cpu);
+	if (w->pool->limit > 1 && (always || w->slept < SPIN_NS))
+		crew__cpu_leave(cpu);
 }

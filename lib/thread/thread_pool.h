@@ -19,6 +19,7 @@
 #include <crew/threads.h>
 #include <sched.h>
 
+#include "base/spinning.h"
 #include "core/context.h"
 #include "core/executor_ops.h"
 #include "thread/injection.h"
@@ -52,7 +53,10 @@ struct thread_worker {
 	struct thread_port *cursor;	/* where its round over the ports begins */
 	crew_future *enclosing;		/* the task it runs in place, or a stolen frame of; NULL: its context's */
 	char *stack_floor;		/* below this a wait runs nothing in place any more; NULL: not known yet */
-	uint64_t last_wake, moved_at;	/* ns */
+	uint64_t slept;			/* ns, when it was parked last */
+	uint32_t batches;		/* taken since; no more than 2 */
+	struct spin_memory spins;	/* after a single one */
+	uint64_t moved_at;		/* ns */
 	uint32_t looks, random, crowded;
 	int quota;			/* tasks until this thread is replaced; INT_MAX: never */
 	bool searching;			/* it holds the search token */
@@ -197,9 +201,9 @@ bool crew__leave(struct thread_worker *w);
 /* Wake all that sleep, so that they leave. */
 void crew__wake_all(struct thread_pool *pool);
 
-/* What this thread's last submit has woken since it last asked: see the cold rule in waiting.c. */
-enum wake { WAKE_NONE, WAKE_COLD /* a sleeper, after a pause */, WAKE_STARTED /* a new thread */ };
-enum wake crew__last_wake(void);
+/* Whom this thread's last submit has woken since it last asked; *ret_at: when, of a sleeper. See waiting.c. */
+enum wake { WAKE_NONE, WAKE_COLD /* a sleeper, after a pause */, WAKE_WARM /* a sleeper */, WAKE_STARTED /* a new thread */ };
+enum wake crew__last_wake(uint64_t *ret_at);
 
 /* ---- thread_worker.c ---- */
 
@@ -240,7 +244,6 @@ int crew__cpus_usable(const struct thread_pool *pool);
 int crew__place_first(const struct thread_pool *pool); /* a new worker's. -errno */
 void crew__place_away(struct thread_worker *w);	  /* before a worker wakes another, w */
 void crew__place_restore(struct thread_worker *w); /* by w, once awake */
-void crew__leave_cpu(int cpu);			  /* move this thread off it, if it is there */
-void crew__leave_waker(struct thread_worker *w, int cpu, bool if_again);
+void crew__leave_waker(const struct thread_worker *w, int cpu, bool always); /* by w, after it was woken from that CPU */
 
 #endif

@@ -25,13 +25,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cpu.h"
 #include "base/niceness.h"
 #include "base/signals.h"
 #include "thread/thread_pool.h"
 
 #define OTHERS_FIRST 61
 #define URGENT_AT_ONCE 16     /* with a priority, between two tasks of a batch */
-#define SPIN_NS 12000	      /* with the token and a CPU free */
 #define SPIN_SHORT_NS 3000    /* what a nap costs */
 #define TIGHT_LOOKS 64	      /* at the last queue only */
 #define CROWDED_AFTER 4
@@ -274,10 +274,10 @@ static void run_found(struct thread_worker *w, int n, bool left)
 
 	w->waker_cpu = -1;
 	if (cpu >= 0 && left)
-		crew__leave_waker(w, cpu, false); /* the waker goes on submitting */
+		crew__leave_waker(w, cpu, true); /* the waker goes on submitting */
 	run_batch(w, n, left);
 	if (cpu >= 0 && !left)
-		crew__leave_waker(w, cpu, true); /* woken again and again: the waker spins on this CPU */
+		crew__leave_waker(w, cpu, false); /* woken again and again: the waker spins on this CPU */
 	if (!left && w->quota > 0)
 		crew__announce_search(w);
 }
@@ -307,7 +307,7 @@ static void pause_for(int n)
 		ck_pr_stall();
 }
 
-/* A look after giving way. Work that came while somebody else ran here: the submitter shares this CPU. */
+/* A look after giving way, while workers have all CPUs: see spin_for in waiting.c. Work that came while somebody else ran here: the submitter shares this CPU. */
 static bool look_after_yield(struct thread_worker *w)
 {
 	int cpu = sched_getcpu();
@@ -321,7 +321,7 @@ static bool look_after_yield(struct thread_worker *w)
 	if (others_ran && ++w->crowded >= CROWDED_AFTER && before - w->moved_at > MOVE_AGAIN_NS) {
 		w->crowded = 0;
 		w->moved_at = before;
-		crew__leave_cpu(cpu);
+		crew__cpu_leave(cpu);
 	}
 	return true;
 }
@@ -346,7 +346,7 @@ static bool spin(struct thread_worker *w)
 		pause_for(pauses);
 		if (pauses < 8)
 			pauses++;
-		else if (round % 8 == 0 && look_after_yield(w))
+		else if (round % 8 == 0 && crew__awake(pool) >= limit && look_after_yield(w))
 			return true;
 		if (crew__look(w)) {
 			w->crowded = 0;
@@ -354,6 +354,21 @@ static bool spin(struct thread_worker *w)
 		}
 	}
 	return false;
+}
+
+/* Nothing was found. After a single batch since it was woken, a spin may keep whom that was for from this CPU: see base/spinning.h. */
+static bool look_on(struct thread_worker *w)
+{
+	bool found;
+
+	if (w->batches != 1)
+		return spin(w);
+	if (!spin_is_worth(&w->spins))
+		return false;
+	found = spin(w);
+	spin_ended(&w->spins, found);
+	w->batches = 2;
+	return found;
 }
 
 /* True: this thread has run its share of tasks; false: shut down and nothing left. */
@@ -364,7 +379,11 @@ static bool work(struct thread_worker *w)
 	for (;;) {
 		if (w->quota <= 0)
 			return true;
-		if (crew__look(w) || spin(w))
+		if (crew__look(w)) {
+			w->batches += w->batches < 2;
+			continue;
+		}
+		if (look_on(w))
 			continue;
 		if (ck_pr_load_32(&pool->stop)) {
 			crew__stop_search(w);

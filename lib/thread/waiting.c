@@ -16,10 +16,11 @@
  * with a deadline end, so they are not in it. A circle through two pools is not seen.
  *
  * An outside thread spins a little, as the answer to a small task comes within a microsecond and a nap
- * costs ten to fifty. The cold rule: when this thread's own submit has woken a sleeper after a pause,
- * that worker is likely queued on this very CPU: then spinning keeps it from running. Give way once and
- * sleep; if the same happens at once again, the pool is warm and spinning pays. When its submit has
- * started a thread, that one is on another CPU, if any is free, and will be there before a nap is over.
+ * costs ten to fifty. When its own submit has woken a sleeper, that worker may be queued on this very
+ * CPU, and spinning would keep it from running. So after a pause it sleeps at once (the cold rule); right
+ * after an answer it spins, since this is a conversation and the worker will move (placement.c); and in
+ * between as the last time taught (base/spinning.h). When its submit has started a thread, that one is on
+ * another CPU, if any is free, and will be there before a nap is over.
  */
 #include <errno.h>
 #include <sched.h>
@@ -28,7 +29,6 @@
 #include "core/waiting.h"
 #include "thread/thread_pool.h"
 
-#define SPIN_NS 12000
 #define SPIN_FOR_START_NS 60000	/* a thread that was just created is about to run */
 #define SPIN_IN_WORKER_NS 3000
 #define TIGHT_LOOKS 48
@@ -39,7 +39,11 @@ static bool done(const crew_future *f)
 	return phase_done(load_acquire_32(&f->state));
 }
 
-static bool spin_for(const crew_future *f, uint64_t ns)
+/*
+ * While the workers have all CPUs it makes way: they are who it waits for. Otherwise it does not, as sched_yield() gives a whole slice, milliseconds, to
+ * whatever stranger wants this CPU; unless a new thread is to come, which is not often.
+ */
+static bool spin_for(const struct thread_pool *pool, const crew_future *f, uint64_t ns, bool make_way)
 {
 	uint64_t end;
 	int pauses = 1;
@@ -57,7 +61,7 @@ static bool spin_for(const crew_future *f, uint64_t ns)
 			return true;
 		if (pauses < 8)
 			pauses++;
-		else if (round % 8 == 0)
+		else if (round % 8 == 0 && (make_way || crew__awake(pool) >= pool->limit))
 			sched_yield();
 	}
 	return false;
@@ -157,7 +161,7 @@ static int wait_in_worker(struct thread_worker *w, crew_future *f, uint64_t dead
 
 	if (crew__stands_on(crew__context, f))
 		return -EDEADLK;
-	if (w->pool->limit > 1 && spin_for(f, SPIN_IN_WORKER_NS))
+	if (w->pool->limit > 1 && spin_for(w->pool, f, SPIN_IN_WORKER_NS, false))
 		return 0;
 	rc = deadline == NEVER ? enter(w->pool, &b) : 0;
 	if (rc)
@@ -221,11 +225,48 @@ bool crew__threads_help(crew_executor *ex, crew_future *f)
 	return true;
 }
 
+/* ---- outside ---- */
+
+/* When this thread last had an answer from whom it had woken, and what its spins for such taught. */
+static __thread struct {
+	uint64_t answered;
+	struct spin_memory spins;
+} roused __attribute__((__tls_model__("initial-exec")));
+
+/* A sleeper was woken for f, at that time. False: it is not done yet, and to wait for longer is a sleep's business. */
+static bool spin_for_roused(const struct thread_pool *pool, const crew_future *f, uint64_t woken)
+{
+	bool found;
+
+	if (woken - roused.answered >= SPIN_NS && !spin_is_worth(&roused.spins))
+		return false;
+	found = spin_for(pool, f, SPIN_NS, false);
+	spin_ended(&roused.spins, found);
+	return found;
+}
+
+static void wait_outside(const struct thread_pool *pool, crew_future *f, uint64_t deadline)
+{
+	uint64_t woken;
+	enum wake wake = crew__last_wake(&woken);
+	bool found = false;
+
+	if (pool->limit > 1 && wake == WAKE_WARM)
+		found = spin_for_roused(pool, f, woken);
+	else if (pool->limit > 1 && wake == WAKE_STARTED)
+		found = spin_for(pool, f, SPIN_FOR_START_NS, true);
+	else if (pool->limit > 1 && wake == WAKE_NONE)
+		found = spin_for(pool, f, SPIN_NS, false);
+	if (!found)
+		sleep_for(f, deadline);
+	if (wake == WAKE_WARM || wake == WAKE_COLD)
+		roused.answered = crew__now();
+}
+
 int crew__threads_wait(crew_executor *ex, crew_future *f, uint64_t deadline)
 {
 	struct thread_pool *pool = pool_of(ex);
 	struct thread_worker *w = crew__self();
-	enum wake wake;
 
 	if (crew__threads_help(ex, f))
 		return 0;
@@ -233,14 +274,6 @@ int crew__threads_wait(crew_executor *ex, crew_future *f, uint64_t deadline)
 		return wait_in_worker(w, f, deadline);
 	if (crew__stands_on(crew__context, f))
 		return -EDEADLK;
-	wake = crew__last_wake();
-	if (wake == WAKE_COLD) {
-		sched_yield();
-		if (done(f))
-			return 0;
-	} else if (pool->limit > 1 && spin_for(f, wake == WAKE_STARTED ? SPIN_FOR_START_NS : SPIN_NS)) {
-		return 0;
-	}
-	sleep_for(f, deadline);
+	wait_outside(pool, f, deadline);
 	return 0;
 }
