@@ -9,9 +9,9 @@
  * it without the parent's help. A waiter for a future that is in the backlog, or on its way to completion, sleeps on the future's own word;
  * being placed with a sleeper gives a ticket its NOTE. Every sleep ends after 100 ms to look again, whatever a worker did to the words.
  *
- * The cold rule: when this thread's own submit has woken a worker after a pause, that worker is likely queued on this very CPU, and spinning would
- * keep it from running. Sleep at once; if the same happens again soon, the pool is warm and spinning pays. The worker has the same rule (work in
- * process_worker.c).
+ * When this thread's own submit has woken a worker, that worker may be queued on this very CPU, and spinning would keep it from running. So after a pause
+ * it sleeps at once (the cold rule); right after an answer it spins, since this is a conversation and the worker will move; and in between as the last
+ * time taught (base/spinning.h). The worker has the same rules (look_on in process_worker.c).
  */
 #include <errno.h>
 
@@ -126,11 +126,13 @@ static uint64_t locate(struct process_executor *p, crew_future *f)
 	return ticket;
 }
 
-/* Up to where this thread published when it last woke a worker, where nobody was awake. initial-exec: no call, no allocation. */
+/* Up to where this thread published when it last woke a worker, where nobody was awake; when that was, when the answer before that came, and what spins for
+   such answers taught. initial-exec: no call, no allocation. */
 struct rousing {
 	const struct process_executor *p;
-	uint64_t tail, at;
+	uint64_t tail, at, answered;
 	bool cold;
+	struct spin_memory spins;
 };
 static __thread struct rousing rousing __attribute__((__tls_model__("initial-exec")));
 
@@ -138,7 +140,10 @@ void crew__roused(const struct process_executor *p, uint64_t tail)
 {
 	uint64_t now = crew__now();
 
-	rousing = (struct rousing){ p, tail, now, now - rousing.at > COLD_NS };
+	rousing.p = p;
+	rousing.tail = tail;
+	rousing.cold = now - rousing.at > COLD_NS;
+	rousing.at = now;
 }
 
 /* Have we woken a worker for this very ticket, and is it still on its way? */
@@ -177,6 +182,18 @@ static bool spin(struct process_executor *p, crew_future *f, uint64_t ticket, ui
 		if (now >= end || now >= deadline || crew__ring_awake(&p->ring) + 1 > p->ring.geometry.cpus)
 			return false;
 	}
+}
+
+/* Who was woken for it is on its way. True: it is answered. */
+static bool spin_for_roused(struct process_executor *p, crew_future *f, uint64_t ticket, uint64_t deadline)
+{
+	bool found;
+
+	if (rousing.cold || (rousing.at - rousing.answered >= SPIN_NS && !spin_is_worth(&rousing.spins)))
+		return false;
+	found = spin(p, f, ticket, deadline);
+	spin_ended(&rousing.spins, found);
+	return found;
 }
 
 /* Before we sleep: somebody must be at work for us. */
@@ -241,12 +258,17 @@ int crew__process_wait(crew_executor *ex, crew_future *f, uint64_t deadline)
 {
 	struct process_executor *p = process_executor_of(ex);
 	uint64_t ticket = locate(p, f);
+	bool roused = ticket && is_roused(p, ticket), found = false;
 
-	if (ticket == 0)
-		sleep_on_state(f, deadline);
-	else if ((rousing.cold && is_roused(p, ticket)) || !spin(p, f, ticket, deadline))
+	if (ticket)
+		found = roused ? spin_for_roused(p, f, ticket, deadline) : spin(p, f, ticket, deadline);
+	if (ticket && !found)
 		sleep_on_claim(p, f, ticket, deadline);
-	else
+	else if (!ticket)
+		sleep_on_state(f, deadline);
+	if (roused)
+		rousing.answered = crew__now();
+	if (found)
 		return 0;
 	if (unlikely(!phase_done(ck_pr_load_32(&f->state)) && !(ticket && ring_answered(&p->ring, ticket)) && crew__deprived(p)))
 		crew__abandon(p);

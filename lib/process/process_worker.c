@@ -21,6 +21,7 @@
 #include <sys/prctl.h>
 #include <ucontext.h>
 
+#include "base/cpu.h"
 #include "base/futex.h"
 #include "base/niceness.h"
 #include "base/table.h"
@@ -304,11 +305,19 @@ static uint64_t lookout(const struct worker *w, uint32_t turns)
 	return crew__now() + (2 * MS_TO_NS << (turns < 6 ? turns : 6));
 }
 
+/* Woken so soon that a spin would have found it: a conversation. Who woke us spins now for what we are to do, and must not do so on our CPU. */
+static void talk_on(struct worker *w)
+{
+	spin_ended(&w->spins, true);
+	if (w->ring->geometry.cpus > 1 && (uint32_t)sched_getcpu() + 1 == ck_pr_load_32(&w->ring->rw->waker_cpu))
+		w->crowded = (uint32_t)sched_getcpu() + 1;
+}
+
 static void park(struct worker *w, uint32_t *turns)
 {
 	struct rw *rw = w->ring->rw;
 	uint32_t bell = ck_pr_load_32(&w->report->bell);
-	uint64_t began;
+	uint64_t began, slept;
 
 	ck_pr_fence_load();
 	set_bit(rw->parked, w);
@@ -319,10 +328,30 @@ static void park(struct worker *w, uint32_t *turns)
 	    (!has_errands(w->executor) || ck_pr_load_32(&w->orders->replied) == w->replied)) {
 		began = crew__now();
 		crew__futex_wait(&w->report->bell, bell, lookout(w, *turns), true); /* woken by crew__ring_bell */
-		w->cold = crew__now() - began > COLD_NS;
+		slept = crew__now() - began;
+		w->cold = slept > COLD_NS;
+		w->batches = 0;
 		*turns = ck_pr_load_32(&w->report->bell) == bell ? *turns + 1 : 0;
+		if (*turns == 0 && slept < SPIN_NS)
+			talk_on(w);
 	}
 	clear_bit(rw->parked, w);
+}
+
+/* Out of work: look for more, before a sleep? Not after a long one (the cold rule, see process_wait.c), and after a single batch since it was woken as the last time
+   taught: whom that was for may be queued on this CPU. */
+static bool look_on(struct worker *w)
+{
+	bool single = w->batches == 1, found;
+
+	if (w->cold || !cpu_is_free(w) || (single && !spin_is_worth(&w->spins)))
+		return false;
+	found = spin(w);
+	if (single) {
+		spin_ended(&w->spins, found);
+		w->batches = 2;
+	}
+	return found;
 }
 
 /* The parent may have more than fits into the ring. */
@@ -347,13 +376,18 @@ static void work(struct worker *w)
 			return;
 		if (any) {
 			turns = 0;
+			w->batches += w->batches < 2;
+			if (unlikely(w->crowded)) {
+				crew__cpu_leave((int)w->crowded - 1);
+				w->crowded = 0;
+			}
 			if (unlikely(w->plan->max_tasks) && w->done >= w->plan->max_tasks)
 				return;
 			continue;
 		}
 		if (ck_pr_load_32(&w->ring->pub->stop))
 			return;
-		if (!w->cold && cpu_is_free(w) && spin(w)) /* the cold rule, see process_wait.c: whom we woke may be queued on this CPU */
+		if (look_on(w))
 			continue;
 		w->cold = false;
 		tell_hunger(w);

@@ -7,6 +7,7 @@
 
 #include <unistd.h>
 
+#include "base/spinning.h"
 #include "core/context.h"
 #include "process/zygote.h"
 
@@ -52,6 +53,9 @@ struct worker {
 	void *stack; /* where its own begins, if it has one */
 	uint32_t replied; /* orders.replied when it last looked after its errands */
 	bool cold;	  /* it has been woken from a long sleep, and has not been out of work since */
+	uint32_t batches; /* taken since it was woken; no more than 2 */
+	uint32_t crowded; /* 0, or the CPU, + 1, that it shares with who woke it and goes on */
+	struct spin_memory spins; /* after a single batch */
 	struct fd_mark bell; /* what plan->bell was at birth */
 	bool mute;	     /* a task has closed that: the worker retires */
 };
