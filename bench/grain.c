@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * grain.c: T5, how small may a task be? For grains from 0.2 µs to 32 µs of work: the share of the CPUs' time
- * that goes into work, and the smallest grain, interpolated, from which on that share is at least 90 %.
+ * that goes into work. The smallest from which on that share is at least 90 % is found by report.py.
  *
  * Each grain is calibrated: the same number of the same spins is timed in one thread without an executor,
  * right before, because a loop of many short spins overlaps their tails and is up to a third faster than the

@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * grains.c: see grains.h, and grain.c for why each grain is calibrated.
- *
- * The smallest grain with 90 % is where the last step of the ladder from below 90 % to 90 % or more is
- * crossed, on a straight line over the logarithm of the grain. Pools that reach 90 % everywhere get the
- * smallest grain, those that never do get twice the largest.
  */
 #include "grains.h"
 
-#include <math.h>
 #include <stdio.h>
 
 enum { GRAINS = 12, TRIES = 3 };
-#define ENOUGH 0.9
 #define WORK_NS 30e6 /* of each try, in one thread */
 
 static const double ladder_us[GRAINS] = { 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 8, 16, 32 };
@@ -83,33 +77,17 @@ static double efficiency(const struct measure_options *o, int i, double spin_ns,
 	return alone / (lanes * pooled);
 }
 
-static double smallest(const double *efficiencies)
-{
-	int i = GRAINS - 1;
-
-	if (efficiencies[i] < ENOUGH)
-		return 2 * ladder_us[i];
-	while (i > 0 && efficiencies[i - 1] >= ENOUGH)
-		i--;
-	if (i == 0)
-		return ladder_us[0];
-	double part = (ENOUGH - efficiencies[i - 1]) / (efficiencies[i] - efficiencies[i - 1]);
-	return ladder_us[i - 1] * pow(ladder_us[i] / ladder_us[i - 1], part);
-}
-
 void grains_measure(const struct measure_options *o, const char *bench, const char *peer, grains_run_fn *run,
 		    void *pool)
 {
-	double spin_ns = ns_per_spin(), efficiencies[GRAINS];
+	double spin_ns = ns_per_spin();
 	char name[64];
 
 	run(pool, grains_tasks(o, 0), 1);
 	for (int round = 0; round < o->rounds; round++) {
 		for (int i = 0; i < GRAINS; i++) {
-			efficiencies[i] = efficiency(o, i, spin_ns, run, pool);
 			snprintf(name, sizeof(name), "%s/at %g us", bench, ladder_us[i]);
-			measure_print(name, peer, o->workers, "%", 100 * efficiencies[i]);
+			measure_print(name, peer, o->workers, "%", 100 * efficiency(o, i, spin_ns, run, pool));
 		}
-		measure_print(bench, peer, o->workers, "us", smallest(efficiencies));
 	}
 }

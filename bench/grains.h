@@ -17,7 +17,7 @@ typedef uint64_t grains_run_fn(void *pool, long tasks, long spins);
 /* Tasks of the i-th grain, smallest first; the 0th has the most. */
 long grains_tasks(const struct measure_options *o, int i);
 
-/* Prints, per round, the efficiency of each grain and the smallest grain with 90 %. */
+/* Prints, per round, the efficiency of each grain. The smallest with 90 % is found in the report, from all rounds. */
 void grains_measure(const struct measure_options *o, const char *bench, const char *peer, grains_run_fn *run,
 		    void *pool);
 

@@ -69,8 +69,15 @@ class Plan:
             return ["bench/baselines/mpirun", str(workers + 1), f"{self.native}/{name}", *options]
         return [f"{self.native}/{name}", *options]
 
+    def busy(self, bench, backend, names):
+        """Pings beside two others who want the CPUs."""
+        others, paced = [PYTHON3, "bench/beside.py", "2"], ["--bench", bench, "--workers", "2", "--idle-us", "100"]
+        self.add(bench, "crew", [*others, f"{self.native}/pingpong", "--backend", backend, *paced])
+        for name in names:
+            self.add(bench, name, [*others, *self.command(name, paced, 2)])
+
     def threads(self):
-        cold, one_cpu = ["--idle-us", "2000"], ["--one-cpu"]
+        cold, paced, one_cpu = ["--idle-us", "2000"], ["--idle-us", "100"], ["--one-cpu"]
         self.crew("T1", "throughput", workers=(1, 2, 4, 16, 32), quick=(2, 16), seldom=(32,))
         self.peers("T1", ["java-forkjoin"], workers=(1, 2, 4, 16, 32), quick=["java-forkjoin"], seldom=(32,))
         self.peers("T1", ["mutex_pool"], workers=(1, 4, 16, 32), seldom=(1, 4, 16, 32))
@@ -88,6 +95,9 @@ class Plan:
         self.peers("T2/line", ["limits"])
         self.crew("T2/cold", "pingpong", *cold, quick=())
         self.peers("T2/cold", ["limits", *THREADS], *cold)
+        self.crew("T2/paced", "pingpong", *paced, quick=())
+        self.peers("T2/paced", ["limits", *THREADS], *paced)
+        self.busy("T2/busy", "threads", ["mutex_pool", "glib_pool", "tbb_arena", "asio_pool", "java-forkjoin"])
         self.crew("T2/one-cpu", "pingpong", *one_cpu, quick=())
         self.peers("T2/one-cpu", ["limits", "mutex_pool"], *one_cpu)
         self.crew("T3", "forkjoin", workers=(1, 2, 16))
@@ -113,7 +123,7 @@ class Plan:
         self.peers("T10", ["limits", *THREADS])
 
     def processes(self):
-        on, cold, one_cpu = {"backend": "processes"}, ["--idle-us", "2000"], ["--one-cpu"]
+        on, cold, paced, one_cpu = {"backend": "processes"}, ["--idle-us", "2000"], ["--idle-us", "100"], ["--one-cpu"]
         self.crew("P1", "throughput", **on, workers=(1, 2, 4, 16, 32), quick=(2, 16), seldom=(32,))
         self.peers("P1", ["socket_pool"], workers=(1, 4, 16, 32), seldom=(1, 4, 16, 32))
         self.peers("P1", ["socket_pool", "mpi_ranks", *PYTHON], quick=["socket_pool", "python-executor", "python-pool"])
@@ -129,6 +139,9 @@ class Plan:
         self.crew("P2/cold", "pingpong", *cold, **on, quick=())
         self.peers("P2/cold", ["limits", "socket_pool"], *cold)
         self.peers("P2/cold", ["mpi_ranks"], *cold, workers=(1,))
+        self.crew("P2/paced", "pingpong", *paced, **on, quick=())
+        self.peers("P2/paced", ["limits", "socket_pool"], *paced)
+        self.busy("P2/busy", "processes", ["socket_pool"])
         self.crew("P2/one-cpu", "pingpong", *one_cpu, **on, quick=())
         self.peers("P2/one-cpu", ["limits", "socket_pool"], *one_cpu)
         for name, size in SIZES.items():

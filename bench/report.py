@@ -10,6 +10,7 @@ import re
 import statistics
 
 ENOUGH = 3
+ENOUGH_WORK = 90
 MARKS = ("<!-- figures: bench/run --write -->", "<!-- end of figures -->")
 NO_PEERS = ("limit", "serial loop")  # and what begins like them
 
@@ -32,6 +33,32 @@ class Figure:
         spread = f"{number(self.low)}–{number(self.high)}, {len(self.values)}"
         return f"{number(self.median)} ({spread})" if self.all_quiet else \
             f"{number(self.median)}* ({spread}, best {number(self.best)})"
+
+
+class Grain(Figure):
+    """T5: the smallest grain from which on ENOUGH_WORK % of the CPUs' time is work. Found in the medians of the rounds: in a single one, the one grain of twelve that
+    somebody disturbed would decide."""
+
+    def __init__(self, ladder):  # {grain in us: figure of its efficiency}
+        def from_on(quantity):
+            return crossing(sorted((grain, quantity(figure)) for grain, figure in ladder.items()))
+        figures = ladder.values()
+        self.unit, self.all_quiet = "us", all(f.all_quiet for f in figures)
+        self.median, self.best = from_on(lambda f: f.median), from_on(lambda f: f.best)
+        self.low, self.high = from_on(lambda f: f.high), from_on(lambda f: f.low)
+        self.values = [self.median] * min(len(f.values) for f in figures)
+        self.foreign = statistics.median(f.foreign for f in figures)
+
+
+def crossing(steps):
+    """Of (grain, share), smallest first: where the last step up to ENOUGH_WORK is crossed, on a straight line over the logarithm of the grain. The smallest grain if
+    all have as much, twice the largest if it has not."""
+    if steps[-1][1] < ENOUGH_WORK:
+        return 2 * steps[-1][0]
+    for (below, less), (above, more) in zip(reversed(steps[:-1]), reversed(steps)):
+        if less < ENOUGH_WORK:
+            return below * (above / below) ** ((ENOUGH_WORK - less) / (more - less))
+    return steps[0][0]
 
 
 class Curve:
@@ -70,7 +97,17 @@ class Run:
                     kind = curves if "quantiles" in record else samples
                     kind.setdefault((record["bench"], record["workers"], record["peer"]), []).append(record)
         self.figures = {key: Figure(records) for key, records in samples.items()}
+        self.figures.update(self.grains())
         self.curves = {key: Curve(records) for key, records in curves.items()}
+
+    def grains(self):
+        """{("T5", workers, peer): figure}, of T5/at 0.2 us and so on."""
+        ladders = {}
+        for (bench, workers, peer), figure in self.figures.items():
+            found = re.fullmatch(r"(T5.*)/at ([\d.]+) us", bench)
+            if found:
+                ladders.setdefault((found[1], workers, peer), {})[float(found[2])] = figure
+        return {key: Grain(ladder) for key, ladder in ladders.items()}
 
     def get(self, bench, workers, peer):
         return self.figures.get((bench, workers, peer))

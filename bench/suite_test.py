@@ -71,6 +71,19 @@ class Figures(unittest.TestCase):
         self.assertEqual((figure.median, len(figure.values)), (20, 3))
         self.assertEqual(str(figure), "20* (15–55, 3, best 10)")
 
+    def test_the_smallest_grain_is_where_the_medians_cross(self):
+        def grains(*shares):
+            records = [samples(f"T5/at {grain} us", "crew threads", list(values), unit="%") for grain, values in zip((0.5, 1, 2, 4), shares)]
+            return run_of(*sum(records, [])).get("T5", 2, "crew threads")
+
+        figure = grains((70, 80, 75), (85, 85, 85), (95, 20, 95), (97, 97, 97))  # one that was disturbed does not decide
+        self.assertAlmostEqual(figure.median, 2 ** 0.5)
+        self.assertEqual((figure.unit, len(figure.values)), ("us", 3))
+        self.assertLessEqual(figure.low, figure.median)
+        self.assertLessEqual(figure.median, figure.high)
+        self.assertEqual(grains(*[(91, 92, 93)] * 4).median, 0.5)
+        self.assertEqual(grains(*[(50, 51, 52)] * 4).median, 8)
+
     def test_the_best_peer_is_neither_crew_nor_a_limit(self):
         run = run_of(*samples("P2", "limit: pipe", [1], unit="us"), *samples("P2", "crew processes", [2], unit="us"),
                      *samples("P2", "socketpair pool", [7], unit="us"), *samples("P2", "Open MPI", [5], unit="us", workers=1))

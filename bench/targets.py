@@ -92,6 +92,8 @@ def rows():
         yield Row("T2", f"ping-pong, hot, {w} workers", "T2", w, "≤ {}", fixed(0.45))
     yield Row("T2", "the waiter may help", "T2", 2, "≤ {}", fixed(0.1), helping)
     yield Row("T2", "cold (2 ms apart)", "T2/cold", 2, "≤ bare futex = {}", times(1, "T2/cold", 1, PLAIN))
+    yield Row("T2", "100 us apart", "T2/paced", 2, "≤ a mutex pool = {}", times(1, "T2/paced", 2, "mutex pool"))
+    yield Row("T2", "the same beside two busy programs", "T2/busy", 2, "≤ {}: no slice of theirs", fixed(100))
     yield Row("T2", "on one CPU", "T2/one-cpu", 2, "≤ bare futex = {}", times(1, "T2/one-cpu", 1, PLAIN))
     yield Row("T3", "fib(30), spawn/sync, 1 worker", "T3", 1, "≤ 1.2 × Lace: 1.63 × plain call = {}", times(1.63, "T3", 1, PLAIN))
     yield Row("T3", "fib(30), spawn/sync, 2 workers", "T3", 2, "≤ 1.2 × Lace: 0.83 × plain call = {}", times(0.83, "T3", 1, PLAIN))
@@ -115,6 +117,8 @@ def rows():
     yield process("P2", "ping-pong, hot", "P2", 2, "≤ {}", fixed(0.5), (1, 2))
     yield process("P2", "parked, on one CPU", "P2/one-cpu", 2, "≤ {}", fixed(3.5))
     yield process("P2", "cold (2 ms apart)", "P2/cold", 2, "≤ 1.1 × bare futex = {}", times(1.1, "P2/cold", 1, PLAIN), (1, 2))
+    yield process("P2", "100 us apart", "P2/paced", 2, "≤ a socketpair pool = {}", times(1, "P2/paced", 2, "socketpair pool"))
+    yield process("P2", "the same beside two busy programs", "P2/busy", 2, "≤ {}: no slice of theirs", fixed(100))
     for size, least in (("64 KiB", 6.6), ("1 MiB", 10), ("16 MiB", 10)):
         yield process("P3", f"{size} in and out, by copy", f"P3/{size}", 2, "≥ {}", fixed(least), (1, 2))
     yield process("P3", "1 MiB, shared: no copy", "P3/shared/1 MiB", 2, "≤ 1.2 × that of 64 KiB = {}",

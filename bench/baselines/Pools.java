@@ -367,22 +367,8 @@ public class Pools {
 		return bestAlone / (bestPooled * Math.min(workers, Runtime.getRuntime().availableProcessors()));
 	}
 
-	static double smallest(double[] efficiencies) {
-		int i = efficiencies.length - 1;
-
-		if (efficiencies[i] < 0.9)
-			return 2 * LADDER_US[i];
-		while (i > 0 && efficiencies[i - 1] >= 0.9)
-			i--;
-		if (i == 0)
-			return LADDER_US[0];
-		double part = (0.9 - efficiencies[i - 1]) / (efficiencies[i] - efficiencies[i - 1]);
-		return LADDER_US[i - 1] * Math.pow(LADDER_US[i] / LADDER_US[i - 1], part);
-	}
-
 	static void askGrain(ExecutorService ex) throws Exception {
 		Future<?>[] futures = new Future<?>[scaled(150000)];
-		double[] efficiencies = new double[LADDER_US.length];
 		double spinNs = 1e9;
 
 		for (int i = 0; i < 6; i++) {
@@ -394,11 +380,10 @@ public class Pools {
 		}
 		for (int round = 0; round < rounds; round++) {
 			for (int i = 0; i < LADDER_US.length; i++) {
-				efficiencies[i] = efficiency(ex, futures, scaled((long) (30000 / LADDER_US[i])), (long) (LADDER_US[i] * 1000 / spinNs));
+				double share = efficiency(ex, futures, scaled((long) (30000 / LADDER_US[i])), (long) (LADDER_US[i] * 1000 / spinNs));
 				print(bench + "/at " + (LADDER_US[i] % 1 == 0 ? "" + (int) LADDER_US[i] : "" + LADDER_US[i]) + " us", "%",
-						100 * efficiencies[i]);
+						100 * share);
 			}
-			print(bench, "us", smallest(efficiencies));
 		}
 	}
 
@@ -462,7 +447,7 @@ public class Pools {
 				askSubmit(ex, 1);
 		}
 		case "T4" -> askSubmit(ex, 4);
-		case "T2", "T2/cold", "T2/one-cpu" -> askLatency(ex, false);
+		case "T2", "T2/cold", "T2/paced", "T2/busy", "T2/one-cpu" -> askLatency(ex, false);
 		case "T10" -> askLatency(ex, true);
 		case "T5" -> askGrain(ex);
 		case "T7" -> askFootprint(ex);

@@ -92,7 +92,7 @@ static void ask_submit(const struct measure_options *o)
 
 /* ---- T2, T10 ---- */
 
-enum { PINGS = 20000, COLD_PINGS = 300, WAKES = 200 };
+enum { PINGS = 20000, PACED_PINGS = 1000, COLD_PINGS = 300, COLD_US = 1000, WAKES = 200 };
 
 static void ping(double *us, long n, long idle_us)
 {
@@ -131,9 +131,10 @@ static void wake(double *us, long n, long idle_us)
 static void ask_latency(const struct measure_options *o)
 {
 	bool waking = strcmp(o->bench, "T10") == 0;
-	long n = measure_scaled(o, waking	? WAKES
-				   : o->idle_us ? COLD_PINGS
-						: PINGS),
+	long n = measure_scaled(o, waking		   ? WAKES
+				   : o->idle_us >= COLD_US ? COLD_PINGS
+				   : o->idle_us		   ? PACED_PINGS
+							   : PINGS),
 	     idle_us = waking ? 5000 : o->idle_us;
 	double *us = calloc((size_t)n, sizeof(*us));
 
@@ -340,6 +341,8 @@ static const struct question {
 	{ "T4", ask_submit },
 	{ "T2", ask_latency },
 	{ "T2/cold", ask_latency },
+	{ "T2/paced", ask_latency },
+	{ "T2/busy", ask_latency },
 	{ "T2/one-cpu", ask_latency },
 	{ "T3", ask_fib },
 	{ "T5", ask_grain },
