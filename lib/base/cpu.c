@@ -19,6 +19,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/cpu.h"
+#include "base/spinning.h"
 
 static int affinity_count(void)
 {
@@ -188,6 +189,8 @@ bool crew__cpu_to_spare(void)
 }
 
 /* ---- which one ---- */
+
+__thread uint64_t crew__answered __attribute__((__tls_model__("initial-exec")));
 
 bool crew__cpu_without(const cpu_set_t *set, int cpu, cpu_set_t *ret)
 {

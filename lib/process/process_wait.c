@@ -126,12 +126,12 @@ static uint64_t locate(struct process_executor *p, crew_future *f)
 	return ticket;
 }
 
-/* Up to where this thread published when it last woke a worker, where nobody was awake; when that was, when the answer before that came, and what spins for
-   such answers taught. initial-exec: no call, no allocation. */
+/* Up to where this thread published when it last woke a worker, where nobody was awake; when that was, and what spins for such answers have taught.
+   initial-exec: no call, no allocation. */
 struct rousing {
 	const struct process_executor *p;
-	uint64_t tail, at, answered;
-	bool cold;
+	uint64_t tail, at;
+	bool talks, cold;
 	struct spin_memory spins;
 };
 static __thread struct rousing rousing __attribute__((__tls_model__("initial-exec")));
@@ -142,7 +142,8 @@ void crew__roused(const struct process_executor *p, uint64_t tail)
 
 	rousing.p = p;
 	rousing.tail = tail;
-	rousing.cold = now - rousing.at > COLD_NS;
+	rousing.talks = is_conversation(now);
+	rousing.cold = !rousing.talks && now - rousing.at > COLD_NS;
 	rousing.at = now;
 }
 
@@ -189,10 +190,11 @@ static bool spin_for_roused(struct process_executor *p, crew_future *f, uint64_t
 {
 	bool found;
 
-	if (rousing.cold || (rousing.at - rousing.answered >= SPIN_NS && !spin_is_worth(&rousing.spins)))
+	if (rousing.cold || (!rousing.talks && !spin_is_worth(&rousing.spins)))
 		return false;
 	found = spin(p, f, ticket, deadline);
-	spin_ended(&rousing.spins, found);
+	if (!rousing.talks)
+		spin_ended(&rousing.spins, found);
 	return found;
 }
 
@@ -267,7 +269,7 @@ int crew__process_wait(crew_executor *ex, crew_future *f, uint64_t deadline)
 	else if (!ticket)
 		sleep_on_state(f, deadline);
 	if (roused)
-		rousing.answered = crew__now();
+		crew__answered = crew__now();
 	if (found)
 		return 0;
 	if (unlikely(!phase_done(ck_pr_load_32(&f->state)) && !(ticket && ring_answered(&p->ring, ticket)) && crew__deprived(p)))

@@ -305,14 +305,6 @@ static uint64_t lookout(const struct worker *w, uint32_t turns)
 	return crew__now() + (2 * MS_TO_NS << (turns < 6 ? turns : 6));
 }
 
-/* Woken so soon that a spin would have found it: a conversation. Who woke us spins now for what we are to do, and must not do so on our CPU. */
-static void talk_on(struct worker *w)
-{
-	spin_ended(&w->spins, true);
-	if (w->ring->geometry.cpus > 1 && (uint32_t)sched_getcpu() + 1 == ck_pr_load_32(&w->ring->rw->waker_cpu))
-		w->crowded = (uint32_t)sched_getcpu() + 1;
-}
-
 static void park(struct worker *w, uint32_t *turns)
 {
 	struct rw *rw = w->ring->rw;
@@ -331,9 +323,8 @@ static void park(struct worker *w, uint32_t *turns)
 		slept = crew__now() - began;
 		w->cold = slept > COLD_NS;
 		w->batches = 0;
+		w->waker = w->cold ? 0 : ck_pr_load_32(&rw->waker);
 		*turns = ck_pr_load_32(&w->report->bell) == bell ? *turns + 1 : 0;
-		if (*turns == 0 && slept < SPIN_NS)
-			talk_on(w);
 	}
 	clear_bit(rw->parked, w);
 }
@@ -352,6 +343,15 @@ static bool look_on(struct worker *w)
 		w->batches = 2;
 	}
 	return found;
+}
+
+/* After the first batch for somebody who talks: it spins for the answer, which must not be on our CPU, and we for its next question. */
+static void talk_on(struct worker *w)
+{
+	if (w->ring->geometry.cpus > 1)
+		crew__cpu_leave(WAKER_CPU(w->waker));
+	w->waker = 0;
+	w->batches = 2;
 }
 
 /* The parent may have more than fits into the ring. */
@@ -377,10 +377,8 @@ static void work(struct worker *w)
 		if (any) {
 			turns = 0;
 			w->batches += w->batches < 2;
-			if (unlikely(w->crowded)) {
-				crew__cpu_leave((int)w->crowded - 1);
-				w->crowded = 0;
-			}
+			if (unlikely(w->waker & WAKER_TALKS))
+				talk_on(w);
 			if (unlikely(w->plan->max_tasks) && w->done >= w->plan->max_tasks)
 				return;
 			continue;

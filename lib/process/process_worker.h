@@ -54,7 +54,7 @@ struct worker {
 	uint32_t replied; /* orders.replied when it last looked after its errands */
 	bool cold;	  /* it has been woken from a long sleep, and has not been out of work since */
 	uint32_t batches; /* taken since it was woken; no more than 2 */
-	uint32_t crowded; /* 0, or the CPU, + 1, that it shares with who woke it and goes on */
+	uint32_t waker;	  /* rw.waker, when it was woken from a short sleep; 0 */
 	struct spin_memory spins; /* after a single batch */
 	struct fd_mark bell; /* what plan->bell was at birth */
 	bool mute;	     /* a task has closed that: the worker retires */

@@ -143,7 +143,7 @@ bool crew__ring_wake_one(struct ring *r)
 			if (worker >= r->geometry.workers)
 				break; /* scribbled */
 			if (ck_pr_cas_64_value(&r->rw->parked[i], bits, bits & (bits - 1), &bits)) {
-				ck_pr_store_32(&r->rw->waker_cpu, (uint32_t)sched_getcpu() + 1);
+				ck_pr_store_32(&r->rw->waker, (uint32_t)sched_getcpu() | (is_conversation(crew__now()) ? WAKER_TALKS : 0));
 				crew__ring_bell(r, worker);
 				return true;
 			}

@@ -198,8 +198,11 @@ struct rw {
 	uint64_t offering[IDLE_WORDS]; /* it may have errands that nobody has taken */
 	uint64_t blocked[IDLE_WORDS];  /* it sleeps in a task, which waits for another */
 	uint32_t average CREW__ALIGNED; /* ns that a task takes, as somebody last measured it */
-	uint32_t waker_cpu; /* where whoever woke a worker last was, + 1; written before the bell, read by who is woken, a hint */
+	uint32_t waker; /* WAKER_…, of whoever woke a worker last; written before the bell, read by who is woken, a hint */
 };
+
+#define WAKER_TALKS (1u << 31)	     /* it is in a conversation, see base/spinning.h */
+#define WAKER_CPU(waker_) ((int)((waker_) & ~WAKER_TALKS)) /* where it is */
 
 /* Fixed before the first fork; each process has its own copy. */
 struct geometry {

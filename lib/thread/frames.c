@@ -326,7 +326,7 @@ static bool steal_from(struct thread_worker *thief, struct thread_worker *victim
 	cpu = thief->waker_cpu;
 	thief->waker_cpu = -1;
 	if (cpu >= 0)
-		crew__leave_waker(thief, cpu, false);
+		crew__leave_waker(thief, cpu);
 	full_fence(); /* after the token was given back, before the look at who is parked */
 	if (crew__want_wake(thief->pool) && (split - tail > 1 || (searched && crew__any_work(thief->pool))))
 		crew__wake_one(thief->pool);

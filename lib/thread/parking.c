@@ -48,6 +48,7 @@
 struct waker {
 	uint64_t last; /* ns, of this thread's last wake */
 	enum wake wake;
+	bool talks; /* what it has told whom it woke last */
 };
 static __thread struct waker waker __attribute__((__tls_model__("initial-exec")));
 
@@ -273,6 +274,7 @@ static bool wake_as(struct thread_pool *pool, enum worker_role role, int cpu)
 		return false;
 	w->role = role;
 	w->waker_cpu = cpu;
+	w->conversation = waker.talks = is_conversation(crew__now());
 	return ring(w);
 }
 
@@ -338,15 +340,14 @@ void crew__wake_for_submit(struct thread_pool *pool)
 	if (!crew__wake_one(pool) || waker.wake == WAKE_STARTED)
 		return;
 	now = crew__now();
-	waker.wake = now - waker.last > COLD_NS ? WAKE_COLD : WAKE_WARM;
+	waker.wake = waker.talks ? WAKE_TALK : now - waker.last > COLD_NS ? WAKE_COLD : WAKE_WARM;
 	waker.last = now;
 }
 
-enum wake crew__last_wake(uint64_t *ret_at)
+enum wake crew__last_wake(void)
 {
 	enum wake wake = waker.wake;
 
-	*ret_at = waker.last;
 	waker.wake = WAKE_NONE;
 	return wake;
 }
@@ -463,7 +464,6 @@ void crew__park(struct thread_worker *w)
 {
 	struct thread_pool *pool = w->pool;
 	uint32_t high = load_acquire_32(&pool->high);
-	uint64_t began;
 
 	place_free(w);
 	crew__stop_search(w);
@@ -475,13 +475,9 @@ void crew__park(struct thread_worker *w)
 		w->relied_on = false;
 	else if (place_take(w))
 		return; /* and looks once more for who relied on its search, see run_batch: what it has seen may be several tasks */
-	began = crew__now();
 	while (!load_acquire_32(&w->bell))
 		crew__futex_wait(&w->bell, 0, NEVER, false);
-	w->slept = crew__now() - began;
 	w->batches = 0;
-	if (w->slept < SPIN_NS)
-		spin_ended(&w->spins, true); /* it would have */
 	ck_pr_store_32(&w->bell, 0);
 	crew__place_restore(w);
 	crew__woken(w);

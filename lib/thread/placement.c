@@ -10,8 +10,8 @@
  *  - a *worker* that wakes another goes on running: it takes its own CPU out of the wakee's mask before
  *    the wake, and the wakee puts the mask back. Moving itself would not do: it does not get to run.
  *  - an outside thread that wakes a worker is left alone, as it may sleep at once; but when work is
- *    left after the first batch, or the worker had not slept for longer than a spin, the wakee moves
- *    off that CPU, by narrowing its mask for a moment.
+ *    left after the first batch, or it spins for the answer (base/spinning.h), the wakee moves off that
+ *    CPU, by narrowing its mask for a moment.
  *
  * Masks are read before each change and put back only when nobody else has changed them meanwhile: they
  * are the user's to set, at any time.
@@ -93,8 +93,8 @@ void crew__place_restore(struct thread_worker *w)
 		sched_setaffinity(0, sizeof w->affinity, &w->affinity);
 }
 
-void crew__leave_waker(const struct thread_worker *w, int cpu, bool always)
+void crew__leave_waker(const struct thread_worker *w, int cpu)
 {
-	if (w->pool->limit > 1 && (always || w->slept < SPIN_NS))
+	if (w->pool->limit > 1)
 		crew__cpu_leave(cpu);
 }

@@ -53,8 +53,7 @@ struct thread_worker {
 	struct thread_port *cursor;	/* where its round over the ports begins */
 	crew_future *enclosing;		/* the task it runs in place, or a stolen frame of; NULL: its context's */
 	char *stack_floor;		/* below this a wait runs nothing in place any more; NULL: not known yet */
-	uint64_t slept;			/* ns, when it was parked last */
-	uint32_t batches;		/* taken since; no more than 2 */
+	uint32_t batches;		/* taken since it was parked; no more than 2 */
 	struct spin_memory spins;	/* after a single one */
 	uint64_t moved_at;		/* ns */
 	uint32_t looks, random, crowded;
@@ -65,6 +64,7 @@ struct thread_worker {
 	/* who took its parked bit writes, it reads once rung (or started) */
 	enum worker_role role;
 	int waker_cpu;			/* -1: no matter */
+	bool conversation;		/* its waker spins for the answer */
 	bool pushed;			/* its affinity was narrowed to `narrowed`; put `affinity` back */
 	cpu_set_t affinity, narrowed;
 	/* each thread of this worker, which joins its predecessor first; the closer at the end */
@@ -201,9 +201,15 @@ bool crew__leave(struct thread_worker *w);
 /* Wake all that sleep, so that they leave. */
 void crew__wake_all(struct thread_pool *pool);
 
-/* Whom this thread's last submit has woken since it last asked; *ret_at: when, of a sleeper. See waiting.c. */
-enum wake { WAKE_NONE, WAKE_COLD /* a sleeper, after a pause */, WAKE_WARM /* a sleeper */, WAKE_STARTED /* a new thread */ };
-enum wake crew__last_wake(uint64_t *ret_at);
+/* Whom this thread's last submit has woken since it last asked: see waiting.c. */
+enum wake {
+	WAKE_NONE,
+	WAKE_TALK,   /* a sleeper, in a conversation */
+	WAKE_WARM,   /* a sleeper, not long after another */
+	WAKE_COLD,   /* a sleeper, after a pause */
+	WAKE_STARTED /* a new thread */
+};
+enum wake crew__last_wake(void);
 
 /* ---- thread_worker.c ---- */
 
@@ -244,6 +250,6 @@ int crew__cpus_usable(const struct thread_pool *pool);
 int crew__place_first(const struct thread_pool *pool); /* a new worker's. -errno */
 void crew__place_away(struct thread_worker *w);	  /* before a worker wakes another, w */
 void crew__place_restore(struct thread_worker *w); /* by w, once awake */
-void crew__leave_waker(const struct thread_worker *w, int cpu, bool always); /* by w, after it was woken from that CPU */
+void crew__leave_waker(const struct thread_worker *w, int cpu); /* by w, after it was woken from that CPU */
 
 #endif

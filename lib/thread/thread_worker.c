@@ -274,10 +274,10 @@ static void run_found(struct thread_worker *w, int n, bool left)
 
 	w->waker_cpu = -1;
 	if (cpu >= 0 && left)
-		crew__leave_waker(w, cpu, true); /* the waker goes on submitting */
+		crew__leave_waker(w, cpu); /* the waker goes on submitting */
 	run_batch(w, n, left);
-	if (cpu >= 0 && !left)
-		crew__leave_waker(w, cpu, false); /* woken again and again: the waker spins on this CPU */
+	if (cpu >= 0 && !left && w->conversation)
+		crew__leave_waker(w, cpu); /* the waker spins on this CPU */
 	if (!left && w->quota > 0)
 		crew__announce_search(w);
 }
@@ -361,7 +361,7 @@ static bool look_on(struct thread_worker *w)
 {
 	bool found;
 
-	if (w->batches != 1)
+	if (w->batches != 1 || w->conversation)
 		return spin(w);
 	if (!spin_is_worth(&w->spins))
 		return false;

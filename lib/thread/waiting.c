@@ -227,40 +227,31 @@ bool crew__threads_help(crew_executor *ex, crew_future *f)
 
 /* ---- outside ---- */
 
-/* When this thread last had an answer from whom it had woken, and what its spins for such taught. */
-static __thread struct {
-	uint64_t answered;
-	struct spin_memory spins;
-} roused __attribute__((__tls_model__("initial-exec")));
+/* What spins for those whom this thread had woken have taught it. */
+static __thread struct spin_memory spins __attribute__((__tls_model__("initial-exec")));
 
-/* A sleeper was woken for f, at that time. False: it is not done yet, and to wait for longer is a sleep's business. */
-static bool spin_for_roused(const struct thread_pool *pool, const crew_future *f, uint64_t woken)
+static bool spin_outside(const struct thread_pool *pool, const crew_future *f, enum wake wake)
 {
 	bool found;
 
-	if (woken - roused.answered >= SPIN_NS && !spin_is_worth(&roused.spins))
+	if (pool->limit < 2 || wake == WAKE_COLD || (wake == WAKE_WARM && !spin_is_worth(&spins)))
 		return false;
+	if (wake == WAKE_STARTED)
+		return spin_for(pool, f, SPIN_FOR_START_NS, true);
 	found = spin_for(pool, f, SPIN_NS, false);
-	spin_ended(&roused.spins, found);
+	if (wake == WAKE_WARM)
+		spin_ended(&spins, found);
 	return found;
 }
 
 static void wait_outside(const struct thread_pool *pool, crew_future *f, uint64_t deadline)
 {
-	uint64_t woken;
-	enum wake wake = crew__last_wake(&woken);
-	bool found = false;
+	enum wake wake = crew__last_wake();
 
-	if (pool->limit > 1 && wake == WAKE_WARM)
-		found = spin_for_roused(pool, f, woken);
-	else if (pool->limit > 1 && wake == WAKE_STARTED)
-		found = spin_for(pool, f, SPIN_FOR_START_NS, true);
-	else if (pool->limit > 1 && wake == WAKE_NONE)
-		found = spin_for(pool, f, SPIN_NS, false);
-	if (!found)
+	if (!spin_outside(pool, f, wake))
 		sleep_for(f, deadline);
-	if (wake == WAKE_WARM || wake == WAKE_COLD)
-		roused.answered = crew__now();
+	if (wake != WAKE_NONE)
+		crew__answered = crew__now();
 }
 
 int crew__threads_wait(crew_executor *ex, crew_future *f, uint64_t deadline)
