@@ -88,11 +88,15 @@ TEST_CHILD(exit_in_a_thread_of_it_is_its_status)
 	}
 }
 
-/* A process that the task forks by hand has its exit handlers, and nothing to say for it. */
-CREW_TASK(int, fork_one_that_exits)
+/* A process that the task forks by hand, some steps after it has begun, has its exit handlers, and nothing to say for it. */
+CREW_TASK(int, fork_one_that_exits, (int, steps))
 {
-	pid_t pid = fork();
 	int status;
+	pid_t pid;
+
+	for (volatile int i = 0; i < steps; i++)
+		;
+	pid = fork();
 
 	if (pid == 0)
 		exit(9);
@@ -105,11 +109,27 @@ TEST_CHILD(exit_in_a_fork_by_hand_is_not_its_own)
 	int y = 0;
 
 	NOT_FOR_THREADS("exit would end us all");
-	p = start(fork_one_that_exits);
+	p = start(fork_one_that_exits, 0);
 	CHECK_EQ(crew_process_result(p, &y), 0);
 	CHECK_EQ(y, 4);
 	CHECK_EQ(end_of(p).exit_code, 4);
 	crew_process_close(p);
+}
+
+/* A sanitizer's locks stay in a copy as they were: the library's threads in a child have begun, and hold none, before the task does. */
+TEST_CHILD(a_task_may_fork_by_hand_at_once)
+{
+	crew_process *p[5];
+
+	NOT_FOR_THREADS("exit would end us all");
+	for (int round = 0; round < 20; round++) {
+		for (int i = 0; i < 5; i++)
+			p[i] = start(fork_one_that_exits, 2000 * round);
+		for (int i = 0; i < 5; i++) {
+			CHECK_EQ(end_of(p[i]).exit_code, 4);
+			crew_process_close(p[i]);
+		}
+	}
 }
 
 CREW_TASK(void, give_byte_back, (int, fd))
