@@ -200,6 +200,7 @@ void crew__child_live(const struct birth *b, const int *fds, const crew_task *ta
 	sigfillset(&mask);
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 #ifdef CREW_FAULT_LATE_WATCH /* for test/fault, which must find it */
+	usleep(2000);	     /* as if we had not been given a CPU at once */
 	creator = crew__pidfd_of(getppid());
 #else
 	creator = fds[FD_CREATOR];
