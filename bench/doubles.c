@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * doubles.c: T6, how near to the memory's speed is a map over ten million doubles? By crew_for(): the task
- * gets ranges, and the caller works along. The serial loop is measured as a peer of its own. Every value is
- * checked, outside the time.
+ * gets ranges. With --helping the caller works along, as it does in OpenMP and oneTBB: it is one of the
+ * --workers. The serial loop is measured as a peer of its own. Every value is checked, outside the time.
  *
  * Not on processes: their memory is not ours. There the question is payload.c's.
  */
@@ -51,6 +51,12 @@ static double round_of(crew_executor *ex, const double *in, double *out, size_t 
 	return measure_quantile(ms, RUNS, 0.5);
 }
 
+/* As many threads as the others have. */
+static crew_executor *open_with_caller(const struct measure_options *o)
+{
+	return o->helping ? crew_threads(.workers = o->workers > 1 ? o->workers - 1 : 1, .help = true) : backend_open(o);
+}
+
 int main(int argc, char **argv)
 {
 	struct measure_options o;
@@ -68,7 +74,7 @@ int main(int argc, char **argv)
 		in[i] = (double)i;
 		out[i] = 0;
 	}
-	CREW_SCOPE (ex, backend_open(&o)) {
+	CREW_SCOPE (ex, open_with_caller(&o)) {
 		backend_check(ex);
 		round_of(ex, in, out, n);
 		for (int round = 0; round < o.rounds; round++) {

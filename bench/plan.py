@@ -109,6 +109,7 @@ class Plan:
         self.peers("T5", ["mutex_pool", "java-forkjoin"], quick=["java-forkjoin"])
         self.peers("T5", [*SLOW_FORKJOIN, "asio_pool", "glib_pool", "libuv_work"], seldom=(2,))
         self.crew("T6", "doubles")
+        self.crew("T6", "doubles", "--helping")
         self.peers("T6", FORKJOIN, quick=["openmp_tasks"])
         self.crew("T7", "footprint")
         self.peers("T7", THREADS, quick=["java-forkjoin", "mutex_pool"])

@@ -147,7 +147,7 @@ CREW_API int crew_executor_run(crew_executor *ex, const crew_task *task, const v
  * crew_map(ex, T, in…, out, n): out[i] = T(in[i]…) for all i < n, in chunks; one column for each parameter, all of n values. It is one
  * job in bounded memory: no future for each item. When items fail, the rest is finished all the same; it returns the
  * code in the error of the first failing item (by index; a positive code negated), whose out is untouched. 0: all is well. out may be NULL for void tasks. Bytes and
- * strings in out are yours: crew_bytes_free(), free(). Inside a worker the caller works along.
+ * strings in out are yours: crew_bytes_free(), free(). Inside a worker, and where threads .help, the caller works along.
  */
 #define crew_map(ex_, T_, ...) T_##_crew_map((ex_), (const struct crew_map_options *)0, 0, __VA_ARGS__)
 /* crew_map_with(ex, (.errors = codes, .chunk = 64), T, in…, out, n) */

@@ -42,8 +42,8 @@ struct crew_threads_options {
 	int nice;		 /* added to each worker's; -40 to 40 */
 	const char *cpus;	 /* the workers' affinity: "0-3,8"; NULL: as the opener's */
 	size_t stack_size;	 /* bytes; 0: the system's default */
-	bool help;		 /* a thread that waits for a task that has not started runs it itself, outside the workers too;
-				  crew_task_worker() is `workers` there */
+	bool help;		 /* a thread that waits for a task that has not started runs it itself, outside the workers too, and works along
+				  in its crew_map() and crew_for(), as one worker more: crew_task_worker() is `workers` there */
 };
 
 #define crew_threads(...) \

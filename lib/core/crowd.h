@@ -13,6 +13,12 @@
    when nobody ran it. */
 int crew__crowd(crew_executor *ex, void (*work)(void *job), void *job, size_t hands, uint64_t deadline);
 
+/* How many hands a job may have that this thread calls for. */
+static inline size_t crew__hands(crew_executor *base)
+{
+	return (size_t)(base->ops->hands ? base->ops->hands(base) : base->ops->workers(base)); /* whoever is not refused has one */
+}
+
 /* How many indexes to take of [begin, end) next: ranges shrink with what is left, and are at least `least`. */
 static inline size_t crew__guided(size_t left, size_t hands, size_t least)
 {

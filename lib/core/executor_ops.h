@@ -81,6 +81,9 @@ struct executor_ops {
 	/* The number of the calling worker, and how many there are, for sizing chunks. */
 	int (*workers)(crew_executor *ex);
 
+	/* How many threads work on a job that this one calls for: the workers, and this one too where it helps. [the workers] */
+	int (*hands)(crew_executor *ex);
+
 	/*
 	 * No submit will come any more (but some may be in progress in other threads). Finish what is queued, and return when all is done or
 	 * the deadline has passed. kill: when it has passed, end what runs by force where that can be done (its futures fail) and return when

@@ -124,6 +124,11 @@ static int threads_workers(crew_executor *ex)
 	return pool_of(ex)->count;
 }
 
+static int threads_hands(crew_executor *ex)
+{
+	return pool_of(ex)->count + (pool_of(ex)->options.help && !threads_inside(ex));
+}
+
 static void threads_stats(crew_executor *ex, struct crew_stats *ret)
 {
 	ret->workers = (int)ck_pr_load_32(&pool_of(ex)->alive);
@@ -204,6 +209,7 @@ static const struct executor_ops threads_ops = {
 	.inside = threads_inside,
 	.nap = threads_nap,
 	.workers = threads_workers,
+	.hands = threads_hands,
 	.shutdown = threads_shutdown,
 	.close = threads_close,
 	.stats = threads_stats,

@@ -56,6 +56,51 @@ TEST(a_thread_that_waits_may_help)
 	}
 }
 
+/* Also in a loop of its own: two hold one another up here until both are there. */
+CREW_TASK(void, meets, (size_t, begin), (size_t, end), (struct gate *, door))
+{
+	CHECK_EQ(end - begin, 1u);
+	gate_add(door, crew_task_worker());
+	gate_arrive(door);
+	gate_await(door, 2);
+}
+CREW_TASK(int, meets_by_number, (size_t, i))
+{
+	meets(i, i + 1, &gate);
+	return (int)i + 5;
+}
+TEST(who_calls_for_a_loop_works_along)
+{
+	CREW_SCOPE (ex, crew_threads(.workers = 1, .help = true)) {
+		struct gate door = { 0 };
+		size_t in[] = { 0, 1 };
+		int out[2] = { 0 };
+
+		CHECK_EQ(crew_for(ex, 2, meets, .door = &door), 0);
+		CHECK(gate_count(&door, 0) == 1 && gate_count(&door, 1) == 1);
+		CHECK_EQ(crew_map_with(ex, (.chunk = 1), meets_by_number, in, out, 2), 0);
+		CHECK(out[0] == 5 && out[1] == 6);
+		CHECK(gate_count(&gate, 0) == 1 && gate_count(&gate, 1) == 1);
+	}
+}
+
+/* As a worker of it does without being asked to. */
+CREW_TASK(int, loops, (crew_executor *, ex), (struct gate *, door))
+{
+	return crew_for(ex, 2, meets, .door = door);
+}
+TEST(a_worker_that_calls_for_a_loop_works_along)
+{
+	CREW_SCOPE (ex, crew_threads(.workers = 2, .help = true)) {
+		struct gate door = { 0 };
+		int y = -1;
+
+		CHECK_EQ(crew_run(ex, &y, loops, ex, &door), 0);
+		CHECK_EQ(y, 0);
+		CHECK_EQ(door.arrived, 2u);
+	}
+}
+
 /* Also one that is another's worker. */
 CREW_TASK(int, runs_in, (crew_executor *, other))
 {
