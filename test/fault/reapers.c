@@ -50,13 +50,14 @@ TEST(a_child_ends_where_sigchld_is_ignored)
 	signal(SIGCHLD, SIG_DFL);
 }
 
-static uint32_t stop_reaping;
+static uint32_t reaping; /* 1 when it has begun, 2 when it is to end */
 
 CREW_TASK(int, reap_whatever_there_is)
 {
 	int count = 0;
 
-	while (!__atomic_load_n(&stop_reaping, __ATOMIC_ACQUIRE)) {
+	__atomic_store_n(&reaping, 1, __ATOMIC_RELAXED);
+	while (__atomic_load_n(&reaping, __ATOMIC_RELAXED) == 1) {
 		count += waitpid(-1, NULL, WNOHANG) > 0;
 		sched_yield();
 	}
@@ -68,6 +69,8 @@ TEST(a_host_that_reaps_everything_is_no_reason_to_hang)
 	crew_process *reaper = crew_thread_start(reap_whatever_there_is);
 	int y;
 
+	while (!__atomic_load_n(&reaping, __ATOMIC_RELAXED))
+		sched_yield();
 	for (int i = 0; i < 20; i++) {
 		crew_process *p = crew_start_with((.start = CREW_START_FORK), give, i);
 
@@ -76,7 +79,7 @@ TEST(a_host_that_reaps_everything_is_no_reason_to_hang)
 		CHECK(!crew_process_alive(p));
 		crew_process_close(p);
 	}
-	__atomic_store_n(&stop_reaping, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&reaping, 2, __ATOMIC_RELAXED);
 	crew_process_close(reaper);
 }
 
