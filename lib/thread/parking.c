@@ -9,9 +9,10 @@
  *
  * 1. The light fence is only the compiler's, the heavy one is membarrier(2), which puts a full barrier
  *    into every running thread of this process: either the submitter sees `parked`, or the parking
- *    worker sees the slot. Where there is no membarrier both are full. So nobody pays in submit for
- *    what happens once per nap. From a shutdown on both are full too: one membarrier changes that, and
- *    then the workers, which are about to leave, need none.
+ *    worker sees the slot. So nobody pays in submit for what happens once per nap. Where there is no
+ *    membarrier both are full; also on one CPU, where each answer that somebody waits for is a nap: a
+ *    round trip takes 0.80 of the time so, a burst of submits 1.18. From a shutdown on both are full
+ *    too: one membarrier changes that, and then the workers, which are about to leave, need none.
  * 2. `search` is a token: one worker at most looks for work, or is on its way to. A submitter that sees
  *    it held wakes nobody. Whoever takes something out of a search gives the token back *first*, then
  *    executes a full fence (the claim's CAS), then looks at everything again and wakes the next if

@@ -243,7 +243,7 @@ static int pool_init(struct thread_pool *pool, int count)
 	pool->parked = (uint32_t)count;
 	pool->limit = crew__cpus_usable(pool);
 	pool->sharers = count < pool->limit ? count : pool->limit;
-	pool->membarrier = crew__membarrier_works();
+	pool->membarrier = pool->limit > 1 && crew__membarrier_works(); /* on one CPU naps are many: see parking.c */
 	pool->light = pool->membarrier;
 	return crew__executor_init(&pool->base, &threads_ops, pool->options.name ? pool->options.name : "crew");
 }

@@ -108,7 +108,7 @@ struct thread_pool {
 	int count;	      /* of workers */
 	int limit;	      /* workers that may be awake: the CPUs they have */
 	int sharers;	      /* the lesser of both: who takes from a queue leaves the others their part */
-	bool membarrier;      /* it works: `light` may be set */
+	bool membarrier;      /* it works, and is worth it: `light` may be set */
 	bool placed;	      /* cpus is known */
 	cpu_set_t cpus;	      /* options.cpus, or the opener's */
 	pthread_attr_t attributes;
