@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * standstills.c: workers that are stopped, not dead: nobody is told, and others go on.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <crew/crew.h>
+#include <sched.h>
+#include <signal.h>
+
+#include "runner.h"
+#include "vitals.h"
+
+/* Long enough for a wake of its own: those who sleep do not look up by themselves then. */
+CREW_TASK(int, which_after, (int, steps))
+{
+	for (volatile int i = 0; i < steps; i++)
+		;
+	return crew_task_worker();
+}
+
+static void have_one_cpu(void)
+{
+	cpu_set_t all, one;
+	int cpu = 0;
+
+	CPU_ZERO(&one);
+	if (sched_getaffinity(0, sizeof all, &all))
+		SKIP("affinity is not known here");
+	while (!CPU_ISSET(cpu, &all))
+		cpu++;
+	CPU_SET(cpu, &one);
+	if (sched_setaffinity(0, sizeof one, &one))
+		SKIP("affinity cannot be set here");
+}
+
+/* On one CPU a waiter relies on the worker that has made way for it with its answer. Stopped there, it must not be relied on for ever. */
+TEST(a_worker_that_is_stopped_after_its_answer_holds_up_nobody)
+{
+	enum { STEPS = 50000 };
+
+	have_one_cpu();
+	CREW_SCOPE (ex, crew_processes(2))
+		for (int i = 0; i < 20; i++) {
+			crew_future *f;
+			pid_t pid;
+			int y = -1;
+
+			for (int k = 0; k < 5; k++)
+				CHECK_EQ(crew_run(ex, &y, which_after, STEPS), 0);
+			pid = crew_executor_worker_pid(ex, y);
+			vitals_stop(pid);
+			f = crew_submit(ex, which_after, STEPS);
+			CHECK_EQ(crew_future_wait(f, 10000), 0);
+			kill(pid, SIGCONT);
+			crew_future_free(f);
+		}
+}
