@@ -81,10 +81,12 @@ void measure_require(bool ok, const char *format, ...) __attribute__((format(pri
 /* CPUs that this process may use. */
 int measure_cpus(void);
 
-/* Bytes resident now; private KiB of a process (0: this one); CPU time of a process, in ns. */
+/* Bytes resident now; private KiB of a process (0: this one). CPU time in ns of another process; of this one's
+   threads but the caller, who is the measurer, give or take 0.5 us. */
 size_t measure_resident(void);
 double measure_private_kib(pid_t pid);
 int64_t measure_cpu_time(pid_t pid);
+int64_t measure_cpu_time_of_others(void);
 
 /* Sleep at least so long; with a timer slack of 1 ns after the first call of measure_precise() in this thread. */
 void measure_pause(int64_t ns);

@@ -300,10 +300,10 @@ static void ask_idle(const struct measure_options *o)
 
 		burst(BURST);
 		measure_pause(200 * INT64_C(1000000));
-		before = measure_cpu_time(0);
+		before = measure_cpu_time_of_others();
 		measure_pause(measure_scaled(o, 2000 * 1000000l));
 		measure_print(o->bench, peer.name, o->workers, "ms",
-			      (double)(measure_cpu_time(0) - before) / 1e6);
+			      (double)((measure_cpu_time_of_others() - before) / 1000) / 1e3);
 	}
 }
 
