@@ -51,7 +51,7 @@ static double round_of(crew_executor *ex, const double *in, double *out, size_t 
 	return measure_quantile(ms, RUNS, 0.5);
 }
 
-/* As many threads as the others have. */
+/* As many threads as the others have, two at least. */
 static crew_executor *open_with_caller(const struct measure_options *o)
 {
 	return o->helping ? crew_threads(.workers = o->workers > 1 ? o->workers - 1 : 1, .help = true) : backend_open(o);

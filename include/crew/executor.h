@@ -166,7 +166,7 @@ struct crew_map_options {
 
 /*
  * crew_for(ex, n, T, .name = value…): T(begin, end, value…) over ranges that cover 0 … n-1 once. T's first two parameters are size_t; the
- * others are given by name and are 0 if they are not. Ranges shrink as the work runs out. On processes T's writes stay
+ * others are given by name and are 0 if they are not. Ranges shrink as the work runs out; the caller works along as in crew_map(). On processes T's writes stay
  * in the worker, unless they go to memory of crew_shared_alloc(). Returns 0 or the first failing range's code (a positive one negated).
  *
  * crew_reduce(ex, n, &acc, combine, T, .name = value…): *acc = combine(*acc, part) for the T(begin, end, …) of each range, in order, so

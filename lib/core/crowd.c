@@ -15,6 +15,13 @@
 #include "core/group.h"
 #include "core/waiting.h"
 
+size_t crew__hands(crew_executor *ex)
+{
+	crew_executor *base = is_group(ex) ? crew__group_base(ex) : ex;
+
+	return (size_t)(ex == base && base->ops->hands ? base->ops->hands(base) : base->ops->workers(base));
+}
+
 struct hand {
 	void (*work)(void *job);
 	void *job;

@@ -313,7 +313,7 @@ int crew_executor_map(crew_executor *ex, const crew_task *task, const void *cons
 	if (rc || n == 0)
 		return rc;
 	base = is_group(ex) ? crew__group_base(ex) : ex;
-	job.hands = crew__hands(base);
+	job.hands = crew__hands(ex); /* whoever is not refused has a worker */
 	job.deadline = job.options.timeout_ms ? crew__deadline(job.options.timeout_ms) : NEVER;
 	if (job.options.errors)
 		memset(job.options.errors, 0, n * sizeof job.options.errors[0]);

@@ -187,7 +187,7 @@ int crew_executor_for(crew_executor *ex, size_t n, const crew_task *task, void *
 	if (rc || n == 0)
 		return rc;
 	base = is_group(ex) ? crew__group_base(ex) : ex;
-	job.hands = crew__hands(base);
+	job.hands = crew__hands(ex); /* whoever is not refused has a worker */
 	job.grain = o.grain ? o.grain : 1;
 	job.deadline = o.timeout_ms ? crew__deadline(o.timeout_ms) : NEVER;
 	pthread_mutex_init(&job.mutex, NULL);

@@ -84,11 +84,12 @@ static const int *redirect(const struct birth *b, const int *fds)
 /*
  * A task may fork by hand at once, and what it forks may start children. Libc's locks are free in a copy; those of AddressSanitizer are as they were: a
  * thread that had not quite begun holds one, and the copy would wait for it. With that in the program the thread has begun before the task does, which
- * costs 0.1 ms. ThreadSanitizer frees its locks.
+ * costs 0.1 ms; unless we are such a copy ourselves, of a program whose threads were at it, and it never begins. ThreadSanitizer frees its locks.
  */
+enum { WATCH_BEGINS_MS = 2000 };
 void __lsan_do_leak_check(void) __attribute__((__weak__));
 
-static uint32_t watching; /* a futex: written by the thread that watches when it has begun, before by who starts it; only with that sanitizer */
+static uint32_t watching; /* a futex: 0 before there is the thread that watches, which sets it when it has begun and that sanitizer is there */
 
 static void *watch(void *arg)
 {
@@ -109,6 +110,7 @@ static bool start_watch(int creator)
 {
 	pthread_attr_t attributes;
 	pthread_t thread;
+	uint64_t end;
 	bool started;
 
 	if (pthread_attr_init(&attributes))
@@ -121,8 +123,9 @@ static bool start_watch(int creator)
 	if (!started)
 		return false;
 	ck_pr_inc_32(&crew__service_threads);
-	while (__lsan_do_leak_check && !ck_pr_load_32(&watching))
-		crew__futex_wait(&watching, 0, NEVER, false);
+	end = crew__now() + WATCH_BEGINS_MS * MS_TO_NS;
+	while (__lsan_do_leak_check && !ck_pr_load_32(&watching) && crew__now() < end)
+		crew__futex_wait(&watching, 0, end, false);
 	return true;
 }
 

@@ -260,6 +260,7 @@ struct process_executor {
 	/* private futex: bumped when drainers may find what they wait for */
 	uint32_t settled_signal CREW__ALIGNED;
 	uint32_t stop_engine; /* atomic */
+	uint64_t relied;      /* atomic; the latest journal of a worker that a waiter has relied on, see made_way (process_wait.c) */
 	uint32_t deprived;    /* atomic; once it is set none of our descriptors is used again, see loss.c */
 	/* engine only: */
 	int patience;		 /* ms that it sleeps at most */

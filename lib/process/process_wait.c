@@ -126,11 +126,11 @@ static uint64_t locate(struct process_executor *p, crew_future *f)
 	return ticket;
 }
 
-/* Up to where this thread published when it last woke a worker, where nobody was awake; when that was, and what spins for such answers have taught. And
-   up to where it has relied on one that was awake. initial-exec: no call, no allocation. */
+/* Up to where this thread published when it last woke a worker, where nobody was awake; when that was, and what spins for such answers have taught.
+   initial-exec: no call, no allocation. */
 struct rousing {
 	const struct process_executor *p;
-	uint64_t tail, relied, at;
+	uint64_t tail, at;
 	bool talks, cold;
 	struct spin_memory spins;
 };
@@ -198,37 +198,46 @@ static bool spin_for_roused(struct process_executor *p, crew_future *f, uint64_t
 	return found;
 }
 
-/* Has it answered all that it took last? It looks at the tail once more before it parks: our ticket was there before this look, and the barrier there comes
-   after its journal's end, which we have not seen. */
-static bool has_answered(const struct ring *ring, uint32_t worker)
+static bool all_answered(const struct ring *ring, uint64_t journal)
 {
-	uint64_t journal = ck_pr_load_64(&ring->reports[worker].journal), first = journal >> 16, n = journal & 0xffff;
+	uint64_t first = journal >> 16, n = journal & 0xffff;
 
-	if (n == 0 || n > BATCH_MAX)
-		return false;
+	if (n > BATCH_MAX)
+		return false; /* scribbled */
 	while (n && ring_answered(ring, first + n - 1))
 		n--;
 	return n == 0;
 }
 
-/* On one CPU: is there a worker that has made way for us when it had answered? It is awake, and its turn comes when we sleep; another's wake would cost two
-   switches more. For once, as it may have been stopped; and not where a worker may leave after a task. */
-static bool made_way(const struct process_executor *p, uint64_t ticket)
+static bool is_awake(const struct ring *ring, uint32_t worker)
 {
-	uint32_t i = 0;
+	uint64_t asleep = ck_pr_load_64(&ring->rw->parked[worker / 64]) | ck_pr_load_64(&ring->rw->blocked[worker / 64]);
 
-	if (p->ring.geometry.cpus > 1 || p->plan.max_tasks || (rousing.p == p && rousing.relied == ticket + 1))
+	return !(asleep >> worker % 64 & 1);
+}
+
+/*
+ * On one CPU: our ticket is the next, and a worker that has answered all that it took is still awake. As a rule that is who has woken us with its answer, and
+ * has had no CPU since. It looks at the tail before it parks; we have seen its journal, so it ends that after our barrier, and comes to the one in park later
+ * still: it sees our ticket. Another's wake would cost two switches more.
+ *
+ * Nobody is relied on twice after the same batch, by whatever thread: it may be stopped, dead, or busy with something else than tasks. Who may leave after a task
+ * is not relied on at all.
+ */
+static bool made_way(struct process_executor *p, uint64_t ticket, uint64_t head)
+{
+	uint64_t relied = ck_pr_load_64(&p->relied);
+
+	if (p->ring.geometry.cpus > 1 || p->plan.max_tasks || head != ticket)
 		return false;
-	ck_pr_fence_memory(); /* between the tail and the journals, see has_answered */
-	while (i < p->ring.geometry.workers && !has_answered(&p->ring, i))
-		i++;
-	if (i == p->ring.geometry.workers)
-		return false;
-	if (rousing.p != p)
-		rousing.tail = 0; /* of the other */
-	rousing.p = p;
-	rousing.relied = ticket + 1;
-	return true;
+	ck_pr_fence_memory(); /* the tail, then journals: pairs with park (process_worker.c) */
+	for (uint32_t i = 0; i < p->ring.geometry.workers; i++) {
+		uint64_t journal = ck_pr_load_64(&p->ring.reports[i].journal);
+
+		if (journal > relied && is_awake(&p->ring, i) && all_answered(&p->ring, journal))
+			return ck_pr_cas_64(&p->relied, relied, journal);
+	}
+	return false;
 }
 
 /* Before we sleep: somebody must be at work for us. */
@@ -242,7 +251,7 @@ static void wake_for(struct process_executor *p, uint64_t ticket)
 		rousing.tail = 0; /* for once: it may have been stopped */
 		return;
 	}
-	if (made_way(p, ticket))
+	if (made_way(p, ticket, head))
 		return;
 	if (head <= ticket || crew__ring_awake(&p->ring) == 0 || (tail - head) * ck_pr_load_32(&p->ring.rw->average) > WORTH_NS)
 		crew__ring_wake_one(&p->ring);

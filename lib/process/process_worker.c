@@ -216,8 +216,10 @@ static bool take(struct worker *w)
 	__builtin_prefetch(ring_answer(w->ring, head), 1);
 	ck_pr_store_64(&w->report->journal, head << 16 | n); /* before the CAS: pairs with bury, which reads it when we are dead */
 	ck_pr_fence_store_atomic();
-	if (!ck_pr_cas_64(&rw->head, head, head + n))
+	if (!ck_pr_cas_64(&rw->head, head, head + n)) {
+		ck_pr_store_64(&w->report->journal, 0); /* it is another's: waiters take our journal for what we have just done */
 		return true;
+	}
 	if (w->average >= TINY_NS)
 		w->tail = load_acquire_64(&w->ring->pub->tail); /* again: a submitter may have relied on our searching */
 	pass_on(w, w->tail - head - n);

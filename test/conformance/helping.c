@@ -91,7 +91,7 @@ CREW_TASK(int, loops, (crew_executor *, ex), (struct gate *, door))
 }
 TEST(a_worker_that_calls_for_a_loop_works_along)
 {
-	CREW_SCOPE (ex, crew_threads(.workers = 2, .help = true)) {
+	CREW_SCOPE (ex, crew_threads(2)) {
 		struct gate door = { 0 };
 		int y = -1;
 
