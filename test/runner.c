@@ -123,6 +123,27 @@ void test_fail(const char *file, int line, const char *format, ...)
 	_exit(1);
 }
 
+int test_first_cpu(void)
+{
+	cpu_set_t ours;
+	int cpu = 0;
+
+	CHECK_EQ(sched_getaffinity(0, sizeof ours, &ours), 0);
+	while (!CPU_ISSET(cpu, &ours))
+		cpu++;
+	return cpu;
+}
+
+void test_have_one_cpu(void)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET((size_t)test_first_cpu(), &one);
+	if (sched_setaffinity(0, sizeof one, &one))
+		SKIP("affinity cannot be set here");
+}
+
 void test_skip(const char *why)
 {
 	if (take_report()) {

@@ -113,4 +113,8 @@ size_t test_scaled(size_t n);
 /* Monotonic milliseconds, for tests of time limits. */
 int64_t test_now_ms(void);
 
+/* The first CPU that this process may run on; after the second call this thread, and whatever it starts, has no other. It skips where that is refused. */
+int test_first_cpu(void);
+void test_have_one_cpu(void);
+
 #endif

@@ -108,22 +108,11 @@ TEST(the_number_of_workers_may_be_positional)
 		CHECK_EQ(crew_executor_workers(ex), crew_cpu_count());
 }
 
-/* Nobody of this process may run anywhere but on one CPU from now on. */
-static void have_one_cpu(void)
-{
-	cpu_set_t one;
-
-	CPU_ZERO(&one);
-	CPU_SET(first_cpu(), &one);
-	if (sched_setaffinity(0, sizeof one, &one))
-		SKIP("affinity cannot be set here");
-	CHECK_EQ(crew_cpu_count(), 1);
-}
-
 /* The affinity of the opener counts for the default. */
 TEST(the_default_number_of_workers_honours_affinity)
 {
-	have_one_cpu();
+	test_have_one_cpu();
+	CHECK_EQ(crew_cpu_count(), 1);
 	CREW_SCOPE (ex, crew_threads())
 		CHECK_EQ(crew_executor_workers(ex), 1);
 }
@@ -137,7 +126,7 @@ CREW_TASK(int, has_another_answer)
 }
 TEST_KIND(one_cpu_is_enough)
 {
-	have_one_cpu();
+	test_have_one_cpu();
 	CREW_SCOPE (ex, kind_open(.workers = 2))
 		for (int i = 0; i < 100; i++) {
 			int y = 0;

@@ -97,7 +97,6 @@ CREW_TASK(int, fork_one_that_exits, (int, steps))
 	for (volatile int i = 0; i < steps; i++)
 		;
 	pid = fork();
-
 	if (pid == 0)
 		exit(9);
 	return waitpid(pid, &status, 0) == pid && status == 9 << 8 ? 4 : 5;

@@ -43,14 +43,3 @@ int raw_reverse(crew_call *call)
 		out[i] = ((const char *)in.data)[in.len - 1 - i];
 	return crew_call_return(call, out, in.len);
 }
-
-int first_cpu(void)
-{
-	cpu_set_t ours;
-	int cpu = 0;
-
-	CHECK_EQ(sched_getaffinity(0, sizeof ours, &ours), 0);
-	while (!CPU_ISSET(cpu, &ours))
-		cpu++;
-	return cpu;
-}

@@ -14,6 +14,5 @@ CREW_TASK_DECLARE(long, stack_size);	  /* of the thread that runs it */
 /* For CREW_RAW_TASK: its bytes from the last to the first; E2BIG, "N bytes", for more than 64. */
 int raw_reverse(crew_call *call);
 
-int first_cpu(void); /* of those that this process may run on */
 
 #endif

@@ -267,7 +267,7 @@ TEST_CHILD(a_child_runs_on_the_cpus_it_is_given)
 {
 	crew_process *p;
 	char cpus[16];
-	int y = 0, cpu = first_cpu();
+	int y = 0, cpu = test_first_cpu();
 
 	snprintf(cpus, sizeof cpus, "%d", cpu);
 	p = start_with((.cpus = cpus), is_only_on, cpu);

@@ -2,11 +2,7 @@
 /*
  * standstills.c: workers that are stopped, not dead: nobody is told, and others go on.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <crew/crew.h>
-#include <sched.h>
 #include <signal.h>
 
 #include "runner.h"
@@ -17,25 +13,10 @@ CREW_TASK(int, which_worker)
 	return crew_task_worker();
 }
 
-static void have_one_cpu(void)
-{
-	cpu_set_t all, one;
-	int cpu = 0;
-
-	CPU_ZERO(&one);
-	if (sched_getaffinity(0, sizeof all, &all))
-		SKIP("affinity is not known here");
-	while (!CPU_ISSET(cpu, &all))
-		cpu++;
-	CPU_SET(cpu, &one);
-	if (sched_setaffinity(0, sizeof one, &one))
-		SKIP("affinity cannot be set here");
-}
-
 /* On one CPU a waiter relies on the worker that has made way for it with its answer, once. */
 TEST(a_worker_that_is_stopped_after_its_answer_holds_up_nobody)
 {
-	have_one_cpu();
+	test_have_one_cpu();
 	CREW_SCOPE (ex, crew_processes(2))
 		for (int i = 0; i < 20; i++) {
 			crew_future *f;
